@@ -1,0 +1,1 @@
+"""The `mesoface` command, the demo and its reports; later: Prefect flows."""

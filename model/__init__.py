@@ -1,0 +1,1 @@
+"""Emotion-Net, expression dictionary, DFDN. Empty until the model issues land."""
