@@ -1,0 +1,98 @@
+"""The virtual head: a morphable instance whose skin is really displaced, exact to the vertex."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .expressions import activations_of
+from .face_model import FACE_REGIONS, FaceModel, Region
+from .mesh_refine import TriangleMesh, fair, refine_edges, vertex_normals
+from .skin import SkinMaps, SkinParameters, make_skin, random_skin
+from .uv_raster import sample_uv
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHead:
+    """A head without and with skin detail, vertex by vertex: detailed = base + displacement . base normal."""
+
+    subject: int
+    expression: str
+    base: TriangleMesh
+    """Smooth surface, refined; vertices (N, 3) float64 mm."""
+    base_normals: np.ndarray
+    """(N, 3) float64 unit."""
+    displacement_mm: np.ndarray
+    """(N,) float64 along the base normal."""
+    detailed_mm: np.ndarray
+    """(N, 3) float64."""
+    detailed_normals: np.ndarray
+    """(N, 3) float64 unit vertex normals of the detailed surface; what the renderer shades with."""
+    regions: np.ndarray
+    """(N,) uint8, values of Region."""
+    landmarks_mm: np.ndarray
+    """(68, 3) float64 on the detailed surface; NaN where the model lacks a landmark."""
+    skin: SkinMaps
+
+
+def subject_coefficients(model: FaceModel, subject: int) -> tuple[np.ndarray, np.ndarray, SkinParameters]:
+    """Identity (Ki,), albedo coefficients (Ka,) and skin of a subject number: the same whatever the expression."""
+    rng = np.random.Generator(np.random.PCG64([0x5EED, subject]))
+    alpha = np.clip(rng.standard_normal(len(model.identity_mm)), -2.5, 2.5)
+    gamma = np.clip(rng.standard_normal(len(model.albedo_basis)), -2.0, 2.0)
+    return alpha, gamma, random_skin(rng)
+
+
+def build_head(
+    model: FaceModel,
+    subject: int,
+    expression: str = "neutral",
+    *,
+    edge_mm: float = 0.3,
+    map_size: int = 2048,
+    skin: SkinParameters | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> VirtualHead:
+    """Build subject number `subject` with an expression (see `activations_of`).
+
+    Args:
+        model: any face model; one without named units takes a PCA expression drawn from the expression's name.
+        edge_mm: longest edge in the face proper; other skin gets 2.5 times that. Detail shorter than about two edges
+            is filtered from the displacement, so that what the mesh carries is what the truth maps say.
+        map_size: side of the UV maps in texels.
+        skin: other skin parameters than the subject's own (None: drawn from the subject number).
+        progress: called with the name of each stage as it starts.
+    Raises UserError for an unknown expression.
+    """
+    alpha, gamma, own_skin = subject_coefficients(model, subject)
+    activations = activations_of(expression)
+    if model.expression_is_units:
+        beta = model.beta_from_units(activations)
+    else:
+        drawn = np.random.Generator(np.random.PCG64(list(expression.encode()))).standard_normal(len(model.expression_mm))
+        beta = np.zeros_like(drawn) if expression == "neutral" else np.clip(drawn, -2, 2)
+    progress("skin maps")
+    neutral_mm = model.shape_mm(alpha)
+    maps = make_skin(model, neutral_mm, activations, model.albedo(gamma), skin or own_skin, map_size)
+    progress("mesh")
+    coarse = TriangleMesh(model.shape_mm(alpha, beta).astype(np.float64), model.triangles, model.uv, model.uv_triangles)
+    fine = np.isin(model.regions, [*FACE_REGIONS])
+    eyes = np.isin(model.regions, [Region.EYEBALL_LEFT, Region.EYEBALL_RIGHT])
+    target_mm = np.where(fine, edge_mm, np.where(eyes, 2.0 * edge_mm, 2.5 * edge_mm))
+    base, regions = refine_edges(coarse, target_mm, model.regions)
+    base = TriangleMesh(fair(base.vertices_mm, base.triangles, 4), base.triangles, base.uv, base.uv_triangles)
+    normals = vertex_normals(base.vertices_mm, base.triangles)
+    displacement = sample_displacement(maps, base)
+    detailed = base.vertices_mm + displacement[:, None] * normals
+    landmarks = np.where(model.landmarks[:, None] >= 0, detailed[model.landmarks], np.nan)
+    return VirtualHead(
+        subject, expression, base, normals, displacement, detailed,
+        vertex_normals(detailed, base.triangles), regions, landmarks, maps,
+    )  # fmt: skip
+
+
+def sample_displacement(maps: SkinMaps, mesh: TriangleMesh) -> np.ndarray:
+    """Displacement (N,) float64 mm at the mesh's vertices; a vertex on a UV seam takes one of its coordinates."""
+    uv_of_vertex = np.zeros(len(mesh.vertices_mm), np.int64)
+    uv_of_vertex[mesh.triangles.ravel()] = mesh.uv_triangles.ravel()
+    return sample_uv(maps.displacement_mm, mesh.uv[uv_of_vertex]).astype(np.float64).reshape(-1)
