@@ -158,11 +158,9 @@ class PinholeCamera:
         inside = 0 <= x0_px and x0_px + width_px <= self.width_px and 0 <= y0_px and y0_px + height_px <= self.height_px
         if not inside or width_px < 1 or height_px < 1:
             raise ValueError(
-                f"window x {x0_px}+{width_px}, y {y0_px}+{height_px} px leaves the {self.width_px}x{self.height_px} image"
+                f"window x {x0_px}+{width_px}, y {y0_px}+{height_px} px leaves {self.width_px}x{self.height_px} px"
             )
-        return replace(
-            self, width_px=width_px, height_px=height_px, cx_px=self.cx_px - x0_px, cy_px=self.cy_px - y0_px
-        )
+        return replace(self, width_px=width_px, height_px=height_px, cx_px=self.cx_px - x0_px, cy_px=self.cy_px - y0_px)
 
     def colmap_params(self) -> tuple[str, tuple[float, ...]]:
         """COLMAP's camera model name and parameters; the principal point moves by the half pixel.

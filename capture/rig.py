@@ -6,21 +6,29 @@
 The shipped example (`example_rig_path`) explains every key. The typed content is in `rig_models`.
 """
 
-import difflib
-import re
 import tomllib
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
 from .errors import UserError
 from .rig_checks import Problem, RigProblems, find_problems
-from .rig_models import SCHEMA_VERSION, Exposure, Lens, Limits, Pose, Rig, RigCamera, RigHeader, RigLight, Sensor, Subject
+from .rig_messages import line_of, problem_of
+from .rig_models import (
+    SCHEMA_VERSION,
+    Exposure,
+    Lens,
+    Limits,
+    Pose,
+    Rig,
+    RigCamera,
+    RigHeader,
+    RigLight,
+    Sensor,
+    Subject,
+)
 from .rig_warnings import rig_warnings
 
 __all__ = [
@@ -28,17 +36,7 @@ __all__ = [
     "Subject", "example_rig_path", "load_example_rig", "load_rig", "rig_warnings",
 ]  # fmt: skip
 
-SUBTABLES: dict[str, type[BaseModel]] = {
-    "rig": RigHeader,
-    "cameras": RigCamera,
-    "lights": RigLight,
-    "subject": Subject,
-    "limits": Limits,
-    "sensor": Sensor,
-    "lens": Lens,
-    "exposure": Exposure,
-    "pose": Pose,
-}
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def example_rig_path() -> Path:
@@ -71,7 +69,7 @@ def load_rig(path: str | Path) -> Rig:
         return Rig.model_validate(content)
     except ValidationError as error:
         problems = _all_problems(content, error)
-    where = [f"{path}:{_line_of(text, problem.key)}: {problem}" for problem in problems]
+    where = [f"{path}:{line_of(text, problem.key)}: {problem}" for problem in problems]
     count = "1 problem" if len(where) == 1 else f"{len(where)} problems"
     raise UserError(f"{path} has {count}:\n" + "\n".join(where))
 
@@ -82,7 +80,7 @@ def _all_problems(content: dict[str, Any], error: ValidationError) -> list[Probl
         cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, RigProblems):
             return cause.problems  # raised last, by a rig whose single values are all right
-        problems.append(_problem(content, detail))
+        problems.append(problem_of(content, detail))
     # Tables that are right by themselves still get the rules across tables, so that one run tells all.
     cameras, lights = _valid_entries(content, "cameras", RigCamera), _valid_entries(content, "lights", RigLight)
     header, subject = _valid(RigHeader, content.get("rig")), _valid(Subject, content.get("subject", {}))
@@ -94,14 +92,14 @@ def _all_problems(content: dict[str, Any], error: ValidationError) -> list[Probl
     return problems + find_problems(pair_mode, cameras, lights, subject, complete=complete)
 
 
-def _valid[T: BaseModel](kind: type[T], value: Any) -> T | None:
+def _valid(kind: type[Model], value: Any) -> Model | None:
     try:
         return kind.model_validate(value)
     except ValidationError:
         return None
 
 
-def _valid_entries[T: BaseModel](content: dict[str, Any], key: str, kind: type[T]) -> dict[int, T]:
+def _valid_entries(content: dict[str, Any], key: str, kind: type[Model]) -> dict[int, Model]:
     entries = content.get(key)
     parsed = {index: _valid(kind, entry) for index, entry in enumerate(entries if isinstance(entries, list) else [])}
     return {index: entry for index, entry in parsed.items() if entry is not None}

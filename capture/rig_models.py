@@ -153,9 +153,9 @@ class Subject(Table):
     """[subject]: where the face is, and how much room it takes."""
 
     target_mm: Point = Field(default=(0.0, 0.0, 0.0), description="[x, y, z] of the face's centre in mm")
-    extent_mm: tuple[
-        Annotated[Number, Field(gt=0)], Annotated[Number, Field(gt=0)], Annotated[Number, Field(gt=0)]
-    ] = Field(default=(180.0, 240.0, 160.0), description="width, height, depth of the face in mm, each above 0")
+    extent_mm: tuple[Annotated[Number, Field(gt=0)], Annotated[Number, Field(gt=0)], Annotated[Number, Field(gt=0)]] = (
+        Field(default=(180.0, 240.0, 160.0), description="width, height, depth of the face in mm, each above 0")
+    )
 
 
 class Limits(Table):

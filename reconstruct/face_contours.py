@@ -1,0 +1,51 @@
+"""Feature curves of the mean face in frontal projection: lid margins, lid crease, mouth line, lip borders.
+
+Sculpting frame (mm): x to the subject's left, y up from the pupils, z forward from the eyeball centres. The curves are
+of the subject's left half (x >= 0); the right half mirrors them.
+"""
+
+import numpy as np
+from scipy.interpolate import CubicSpline, PchipInterpolator
+
+EYE_CENTRE_MM = (31.5, 0.0, 0.0)
+EYE_RADIUS_MM = 12.0
+MOUTH_HALF_MM = 25.0
+
+_LID_UPPER = ((16.5, -1.4), (18.6, 0.1), (22.2, 2.8), (27.0, 4.7), (31.0, 5.1), (36.0, 4.6), (41.5, 2.9), (46.0, 0.9))
+_LID_LOWER = ((16.5, -1.4), (19.4, -2.1), (24.0, -3.8), (29.0, -5.1), (34.0, -5.4), (39.5, -4.2), (43.5, -1.8), (46.0, 0.9))  # fmt: skip
+_CREASE = ((14.5, 1.8), (18.0, 5.0), (23.0, 8.3), (29.0, 9.7), (35.0, 9.4), (41.0, 7.4), (47.0, 4.0), (51.5, 0.6))
+_LIP_UPPER = ((0.0, -61.6), (3.0, -60.6), (6.2, -59.9), (10.0, -61.0), (15.0, -63.6), (20.0, -66.4), (25.0, -69.2))
+_LIP_LINE = ((0.0, -68.4), (3.0, -68.2), (7.0, -67.6), (12.0, -67.8), (18.0, -68.6), (25.0, -69.2))
+_LIP_LOWER = ((0.0, -77.6), (5.0, -77.5), (10.0, -76.5), (15.0, -74.6), (20.0, -72.0), (25.0, -69.2))
+
+
+def _even(points: tuple[tuple[float, float], ...]) -> CubicSpline:
+    """Curve y(x) of a half contour that is smooth across the midline."""
+    xs, ys = np.array(points).T
+    return CubicSpline(xs, ys, bc_type=((1, 0.0), "natural"))
+
+
+lip_upper_y_mm, lip_line_y_mm, lip_lower_y_mm = _even(_LIP_UPPER), _even(_LIP_LINE), _even(_LIP_LOWER)
+_crease_y_mm = PchipInterpolator(*np.array(_CREASE).T, extrapolate=True)
+
+
+def crease_y_mm(x_mm: np.ndarray) -> np.ndarray:
+    """Height of the upper lid crease at frontal `x_mm`, held beyond its ends."""
+    return _crease_y_mm(np.clip(x_mm, _CREASE[0][0], _CREASE[-1][0]))
+
+
+def lid_margin_mm(fraction: np.ndarray, upper: bool) -> np.ndarray:
+    """Points (n, 2) of a lid margin; `fraction` 0 at the inner and 1 at the outer corner, even in arc length."""
+    points = np.array(_LID_UPPER if upper else _LID_LOWER)
+    knots = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    spline = CubicSpline(knots, points)
+    fine = spline(np.linspace(0.0, knots[-1], 400))
+    arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
+    return np.stack([np.interp(fraction * arc[-1], arc, fine[:, k]) for k in (0, 1)], -1)
+
+
+def lid_aperture_y_mm(x_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Heights of the lower and the upper lid margin at frontal `x_mm`, held beyond the corners."""
+    fraction = np.linspace(0.0, 1.0, 200)
+    lower, upper = lid_margin_mm(fraction, False), lid_margin_mm(fraction, True)
+    return np.interp(x_mm, *lower.T), np.interp(x_mm, *upper.T)

@@ -1,0 +1,240 @@
+"""Places the grid on the sculpted head: rays, feature curves pinned, relaxed along the surface, rims and bag added."""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+from scipy.sparse import csr_matrix, diags
+from scipy.sparse.linalg import splu
+
+from .face_contours import (
+    EYE_CENTRE_MM,
+    EYE_RADIUS_MM,
+    MOUTH_HALF_MM,
+    crease_y_mm,
+    lid_margin_mm,
+    lip_line_y_mm,
+    lip_lower_y_mm,
+    lip_upper_y_mm,
+)
+from .face_grid import (
+    COLUMNS,
+    EYE_INNER,
+    EYE_OUTER,
+    MOUTH_CORNER,
+    ROW_CREASE,
+    ROW_EYE,
+    ROW_GLABELLA,
+    ROW_HAIRLINE,
+    ROW_LIP_LOWER,
+    ROW_LIP_UPPER,
+    ROW_MENTON,
+    ROW_MOUTH,
+    ROW_NECK,
+    ROW_NOSE_BASE,
+    ROWS,
+    half_grid,
+)
+from .face_sculpt import head_distance_mm
+
+# Row, origin (y, z) of its rays in mm, elevations in degrees at the front, the side and the back.
+_FANS = (
+    (0, 15, -78, 72, 72, 72),
+    (ROW_HAIRLINE, 15, -78, 31, 30, 30),
+    (ROW_GLABELLA, 10, -72, 6.5, 5, 5),
+    (ROW_EYE, 10, -70, -6.8, -6, -5),
+    (ROW_NOSE_BASE, 10, -70, -30.5, -33, -23),
+    (ROW_MOUTH, 10, -70, -39.8, -42, -34),
+    (ROW_MENTON, 10, -70, -58, -52, -45),
+    (ROW_NECK, -45, -78, -65, -45, -37),
+    (ROWS - 1, -150, -98, -21.8, -21.8, -21.8),
+)
+_AZIMUTHS_DEG = ((0, 0.0), (64, 36.0), (102, 95.0), (118, 128.0), (COLUMNS, 180.0))
+
+
+@lru_cache(maxsize=1)
+def mean_half_mm() -> np.ndarray:
+    """Vertices (count, 3) of the left half of the mean head in the sculpting frame."""
+    grid = half_grid()
+    points = np.zeros((grid.count, 3))
+    points[grid.upper] = _on_rays(*_ray_fan())
+    for low, high in zip(grid.lower.ravel(), grid.upper.ravel(), strict=True):
+        points[low] = points[high]
+    skin = points[: grid.skin_count]
+    pinned, targets = _pins()
+    skin += _spread(pinned, targets - skin[pinned])
+    _relax(skin, pinned, rounds=12)
+    _place_cap(points)
+    _place_lid_rims(points)
+    _place_mouth_bag(points)
+    points[grid.midplane, 0] = 0.0
+    return points
+
+
+def _ray_fan() -> tuple[np.ndarray, np.ndarray]:
+    """Origins and unit directions (ROWS, COLUMNS + 1, 3) of one ray per grid point."""
+    fans = np.array(_FANS, float)
+    rows = PchipInterpolator(fans[:, 0], fans[:, 1:])(np.arange(ROWS))[:, :, None]
+    front, azimuth_deg = np.array(_AZIMUTHS_DEG).T
+    even = np.linspace(0.0, 180.0, COLUMNS + 1)
+    dense = PchipInterpolator(front, azimuth_deg)(np.arange(COLUMNS + 1))
+    # Columns crowd towards the face; around the crown they fan out evenly.
+    share = np.clip((np.arange(ROWS) / ROW_HAIRLINE), 0.0, 1.0)[:, None]
+    share = share * share * (3.0 - 2.0 * share)
+    azimuth = np.radians(even * (1.0 - share) + dense * share)
+    c = np.cos(azimuth)
+    ahead, aside, behind = rows[:, 2], rows[:, 3], rows[:, 4]
+    elevation = np.radians(aside + 0.5 * (ahead - behind) * c + (0.5 * (ahead + behind) - aside) * c * c)
+    origins = np.zeros((ROWS, COLUMNS + 1, 3))
+    origins[..., 1], origins[..., 2] = rows[:, 0], rows[:, 1]
+    flat = np.cos(elevation)
+    return origins, np.stack([np.sin(azimuth) * flat, np.sin(elevation), c * flat], -1)
+
+
+def _on_rays(origins: np.ndarray, directions: np.ndarray, start_mm: float = 190.0) -> np.ndarray:
+    """Where rays coming in from `start_mm` first meet the head."""
+    reach = np.full(directions.shape[:-1], start_mm)
+    for _ in range(24):
+        reach -= 0.9 * _distance(origins + reach[..., None] * directions)
+    return origins + reach[..., None] * directions
+
+
+def _distance(points: np.ndarray) -> np.ndarray:
+    return head_distance_mm((points[..., 0], points[..., 1], points[..., 2]))
+
+
+def _ahead(xy: np.ndarray) -> np.ndarray:
+    """Points (n, 3) of the head's front at frontal positions (n, 2)."""
+    origins = np.concatenate([xy, np.zeros((len(xy), 1))], 1)
+    return _on_rays(origins, np.broadcast_to([0.0, 0.0, 1.0], origins.shape), 60.0)
+
+
+def _pins() -> tuple[np.ndarray, np.ndarray]:
+    """Vertices held on feature curves, and where (n, 3)."""
+    grid = half_grid()
+    vertices, places = [], []
+
+    def pin(ids: np.ndarray, xy: np.ndarray) -> None:
+        vertices.append(ids)
+        places.append(xy)
+
+    along = np.linspace(0.0, 1.0, EYE_OUTER - EYE_INNER + 1)
+    pin(grid.upper[ROW_EYE, EYE_INNER : EYE_OUTER + 1], lid_margin_mm(along, True))
+    pin(grid.lower[ROW_EYE, EYE_INNER + 1 : EYE_OUTER], lid_margin_mm(along, False)[1:-1])
+    crease_x = np.linspace(18.5, 48.0, len(along))
+    pin(grid.upper[ROW_CREASE, EYE_INNER : EYE_OUTER + 1], np.stack([crease_x, crease_y_mm(crease_x)], -1))
+    x = MOUTH_HALF_MM * np.linspace(0.0, 1.0, MOUTH_CORNER + 1) ** 0.96
+    line = lip_line_y_mm(x)
+    pin(grid.upper[ROW_MOUTH, : MOUTH_CORNER + 1], np.stack([x, line], -1))
+    pin(grid.lower[ROW_MOUTH, :MOUTH_CORNER], np.stack([x, line], -1)[:-1])
+    # Near the corner the borders run into the line, where grid rows need room: they are followed only up to there.
+    up, low = np.maximum(lip_upper_y_mm(x), line + 2.6), np.minimum(lip_lower_y_mm(x), line - 2.6)
+    pin(grid.upper[ROW_LIP_UPPER, : MOUTH_CORNER + 1], np.stack([x, up], -1))
+    pin(grid.upper[ROW_LIP_LOWER, : MOUTH_CORNER + 1], np.stack([x, low], -1))
+    return np.concatenate(vertices), _ahead(np.concatenate(places))
+
+
+@lru_cache(maxsize=1)
+def _skin_edges() -> tuple[np.ndarray, np.ndarray]:
+    """Grid edges (both ways) between skin vertices, cut at the slits."""
+    grid = half_grid()
+    u, w = grid.upper, grid.lower
+    pairs = [(u[:, :-1], u[:, 1:]), (w[:-1], u[1:])]
+    for row, columns in ((ROW_EYE, slice(EYE_INNER, EYE_OUTER + 1)), (ROW_MOUTH, slice(0, MOUTH_CORNER + 1))):
+        pairs.append((w[row, columns][:-1], w[row, columns][1:]))
+    a = np.concatenate([p.ravel() for p, _ in pairs])
+    b = np.concatenate([q.ravel() for _, q in pairs])
+    return np.concatenate([a, b]), np.concatenate([b, a])
+
+
+@lru_cache(maxsize=1)
+def _adjacency() -> csr_matrix:
+    a, b = _skin_edges()
+    n = half_grid().skin_count
+    return csr_matrix((np.ones(len(a)), (a, b)), shape=(n, n))
+
+
+def _spread(pinned: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Smooth offsets (skin_count, 3) that meet those of the pins (a bending plate; the outer boundary held)."""
+    grid, links = half_grid(), _adjacency()
+    laplace = diags(np.asarray(links.sum(1)).ravel()) - links
+    plate = (laplace @ laplace).tocsc()
+    held = np.zeros(grid.skin_count, bool)
+    held[pinned] = held[grid.upper[[0, -1]]] = held[grid.upper[:, -1]] = True
+    held[grid.upper[:ROW_HAIRLINE]] = held[grid.upper[ROW_NECK:]] = True
+    result = np.zeros((grid.skin_count, 3))
+    result[pinned] = offsets
+    free = ~held
+    load = -(plate[free][:, held] @ result[held])
+    result[free] = splu(plate[free][:, free]).solve(np.asarray(load))
+    return result
+
+
+def _project(points: np.ndarray, rounds: int = 1) -> np.ndarray:
+    """Newton steps (in place) onto the surface; returns the last unit normals."""
+    step = 0.05
+    for _ in range(rounds):
+        here = _distance(points)
+        slope = np.stack([_distance(points + step * axis) - here for axis in np.eye(3)], -1) / step
+        size = np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 0.2)
+        points -= np.clip(here[:, None] / size, -4.0, 4.0) * slope / size
+    return slope / size
+
+
+def _relax(skin: np.ndarray, pinned: np.ndarray, rounds: int) -> None:
+    """Evens the spacing along the surface, in place, so that the flanks of nose and ears are sampled too."""
+    grid, links = half_grid(), _adjacency()
+    mean = diags(1.0 / np.asarray(links.sum(1)).ravel()) @ links
+    free = np.ones(len(skin), bool)
+    free[pinned] = free[grid.upper[[0, -1]]] = False
+    middle = np.concatenate([grid.upper[:, 0], grid.lower[:, 0], grid.upper[:, -1]])
+    keep = skin[pinned].copy()
+    for round_ in range(rounds):
+        normals = _project(skin)
+        skin[pinned] = keep
+        if round_ == rounds - 1:
+            break
+        pull = (mean @ skin) - skin
+        pull -= (pull * normals).sum(1, keepdims=True) * normals
+        pull[middle, 0] = 0.0
+        skin[free] += 0.6 * pull[free]
+        skin[middle, 0] = 0.0
+
+
+def _place_cap(points: np.ndarray) -> None:
+    """Rings of the crown, on rays between the first row and straight up."""
+    grid = half_grid()
+    origin = np.array([0.0, 15.0, -78.0])
+    for ring, elevation_deg in zip(grid.cap, (77.5, 82.5, 86.5, 90.0), strict=True):
+        azimuth = np.radians(np.linspace(0.0, 180.0, len(ring))) if len(ring) > 1 else np.zeros(1)
+        e = np.radians(elevation_deg)
+        rays = np.stack([np.sin(azimuth) * np.cos(e), np.full(len(ring), np.sin(e)), np.cos(azimuth) * np.cos(e)], -1)
+        points[ring] = _on_rays(np.broadcast_to(origin, rays.shape), rays)
+
+
+def _place_lid_rims(points: np.ndarray) -> None:
+    """Lid edge about 2 mm thick: from the margin inwards to just under the surface of the eyeball."""
+    grid = half_grid()
+    centre = np.array(EYE_CENTRE_MM)
+    margin = points[grid.lid[0]] - centre
+    radius = np.linalg.norm(margin, axis=1, keepdims=True)
+    # Rays from deeper than the centre keep the rim from widening: the edge stands square to the lid.
+    toward = margin / radius
+    ends = toward * (EYE_RADIUS_MM - 0.6)
+    for ring, share in zip(grid.lid[1:], (0.12, 0.35, 0.62, 0.85, 1.0), strict=True):
+        points[ring] = centre + margin + share * (ends - margin)
+
+
+def _place_mouth_bag(points: np.ndarray) -> None:
+    """Inner lips running back from the lip line into a flat, closed pocket."""
+    grid = half_grid()
+    depths_mm = (0.7, 1.6, 2.8, 4.5, 7.0, 10.0, 14.0, 19.0, 25.0, 31.0, 36.0)
+    gaps_mm = (0.06, 0.12, 0.25, 0.45, 0.9, 1.6, 2.6, 3.8, 4.5, 3.5, 0.0)
+    for bag, side in ((grid.bag_lower, -1.0), (grid.bag_upper, 1.0)):
+        line = points[bag[0]].copy()
+        flat = np.sqrt(np.clip(1.0 - (line[:, 0] / MOUTH_HALF_MM) ** 2, 0.0, 1.0))
+        for ring, depth, gap in zip(bag[1:], depths_mm, gaps_mm, strict=True):
+            narrowing = 1.0 - 0.006 * depth
+            points[ring] = line * [narrowing, 1.0, 1.0] + np.stack(
+                [0.0 * flat, side * gap * flat, -depth * (0.55 + 0.45 * flat)], -1
+            )

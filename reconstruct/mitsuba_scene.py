@@ -1,0 +1,289 @@
+"""The virtual studio's scenes for Mitsuba 3: mesh, cameras, flashes, skin materials, render passes.
+
+The only file that knows Mitsuba (with face_preview.py for thumbnails). Light is linear and unitless: an irradiance of 1
+is what a flash with relative energy 1 gives on a surface that faces it from REFERENCE_DISTANCE_MM, and a pass returns
+pi times radiance, so a Lambertian surface of albedo rho under irradiance 1 measures rho.
+"""
+
+import math
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..capture.camera_model import PinholeCamera
+from ..capture.errors import UserError
+
+REFERENCE_DISTANCE_MM = 750.0
+SKIN_INDEX = 1.4
+"""Refractive index of skin's surface (photometric literature uses 1.38-1.44)."""
+FLASH_CUTOFF_DEG = 50.0
+"""Half angle beyond which a flash head gives no light: the reflector's edge."""
+
+DiffuseModel = Literal["lambert", "coated"]
+
+_PROBE = "import mitsuba as mi; mi.set_variant({0!r}); import drjit as dr; print(dr.sum(mi.Float([1, 2]))[0] == 3)"
+
+
+def variant_works(variant: str, timeout_s: float = 60.0) -> bool:
+    """Try a Mitsuba variant in a subprocess, because a wrong libLLVM aborts the whole interpreter."""
+    command = [sys.executable, "-c", _PROBE.format(variant)]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return result.returncode == 0 and "True" in result.stdout
+
+
+def use_variant(engine: Literal["scalar", "llvm"]) -> None:
+    """Select Mitsuba's scalar (default, needs nothing) or LLVM engine for this process.
+
+    Raises UserError when LLVM is asked for and its probe fails.
+    """
+    import mitsuba as mi
+
+    if engine == "llvm" and not variant_works("llvm_ad_rgb"):
+        raise UserError(
+            "engine llvm: the LLVM variant of Mitsuba does not run here. Install libLLVM 19 or newer and set "
+            "DRJIT_LIBLLVM_PATH to its libLLVM.so (15 and 16 crash on some processors), or use --engine scalar"
+        )
+    mi.set_variant("llvm_ad_rgb" if engine == "llvm" else "scalar_rgb")
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceData:
+    """What the renderer needs of a head: one vertex per (position, texture coordinate) pair."""
+
+    vertices_mm: np.ndarray
+    """(M, 3) float32."""
+    normals: np.ndarray
+    """(M, 3) float32."""
+    uv: np.ndarray
+    """(M, 2) float32."""
+    triangles: np.ndarray
+    """(T, 3) uint32, in the order of the source mesh."""
+    albedo: np.ndarray
+    """(S, S, 3) float32 map, top row first."""
+    roughness: np.ndarray
+    """(S, S) float32 map."""
+
+
+def surface_data(
+    vertices_mm: np.ndarray, normals: np.ndarray, triangles: np.ndarray, uv: np.ndarray, uv_triangles: np.ndarray,
+    albedo: np.ndarray, roughness: np.ndarray,
+) -> SurfaceData:  # fmt: skip
+    """Split vertices where a UV seam gives them several texture coordinates."""
+    keys = triangles.astype(np.int64).ravel() * len(uv) + uv_triangles.ravel()
+    unique, corner = np.unique(keys, return_inverse=True)
+    vertex, coordinate = unique // len(uv), unique % len(uv)
+    return SurfaceData(
+        vertices_mm[vertex].astype(np.float32), normals[vertex].astype(np.float32), uv[coordinate].astype(np.float32),
+        corner.reshape(-1, 3).astype(np.uint32), albedo, roughness,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PointFlash:
+    """A flash in the frame that the head is in."""
+
+    position_mm: np.ndarray
+    aim_mm: np.ndarray
+    energy: float
+    falloff_exponent: float
+
+    def irradiance(self, points_mm: np.ndarray) -> np.ndarray:
+        """Irradiance (...,) of a surface at points_mm (..., 3) that faces the flash, without occlusion."""
+        to_point = points_mm - self.position_mm
+        distance = np.linalg.norm(to_point, axis=-1)
+        axis = (self.aim_mm - self.position_mm) / np.linalg.norm(self.aim_mm - self.position_mm)
+        cosine = np.maximum((to_point @ axis) / distance, 0)
+        return self.energy * (REFERENCE_DISTANCE_MM / distance) ** 2 * cosine**self.falloff_exponent
+
+
+class StudioScene:
+    """Render passes over one surface. Select the engine with `use_variant` first."""
+
+    def __init__(self, surface: SurfaceData, diffuse: DiffuseModel = "coated") -> None:
+        import mitsuba as mi
+
+        self._mi = mi
+        self._surface = surface
+        self._diffuse = diffuse
+        self._albedo = self._texture(surface.albedo)
+        self._roughness = self._texture(surface.roughness[..., None])
+        self._scenes: dict[str, Any] = {}
+
+    # -- passes -------------------------------------------------------------------------------------------------
+
+    def flash_pass(self, camera: PinholeCamera, flash: PointFlash, spp: int, seed: int = 0) -> np.ndarray:
+        """Direct light of one flash: (H, W, 3) float32 = diffuse per unit albedo, specular, coverage."""
+        image = self._render("split", camera, {"type": "direct", "emitter_samples": 1, "bsdf_samples": 0}, spp, seed, flash)
+        # the split material reflects diffusely in red only, and half of each lobe: see _bsdf
+        specular = 2.0 * np.pi * image[..., 1]
+        diffuse = 2.0 * np.pi * (image[..., 0] - image[..., 1])
+        return np.stack([diffuse, specular, image[..., 3]], axis=-1).astype(np.float32)
+
+    def dome_pass(self, camera: PinholeCamera, energy: float, spp: int, lobe_samples: int, seed: int = 0) -> np.ndarray:
+        """Direct light of a uniform surrounding: (H, W, 3) float32 = diffuse per unit albedo, specular, coverage."""
+        integrator = {"type": "direct", "emitter_samples": 0, "bsdf_samples": lobe_samples, "hide_emitters": True}
+        white = self._render("white", camera, integrator, spp, seed, energy)
+        integrator["bsdf_samples"] = max(1, lobe_samples // 2)
+        gloss = self._render("gloss", camera, integrator, max(1, spp // 2), seed + 1, energy)
+        return np.stack([np.pi * white[..., 0], np.pi * gloss[..., 0], white[..., 3]], axis=-1).astype(np.float32)
+
+    def environment_pass(self, camera: PinholeCamera, environment: np.ndarray, spp: int, seed: int = 0) -> tuple:
+        """Direct light of an environment map: diffuse per unit albedo (H,W,3), specular (H,W,3), coverage (H,W).
+
+        environment: (h, 2h, 3) float32 radiance, latitude-longitude, top row up, centre column straight ahead of the
+        face (+z).
+        """
+        integrator = {"type": "direct", "hide_emitters": True}
+        white = self._render("white", camera, integrator, spp, seed, environment)
+        gloss = self._render("gloss", camera, integrator, spp, seed + 1, environment)
+        return tuple(a.astype(np.float32) for a in (np.pi * white[..., :3], np.pi * gloss[..., :3], white[..., 3]))
+
+    def bounce_pass(self, camera: PinholeCamera, light: Any, spp: int, seed: int = 0) -> np.ndarray:
+        """Light that reached the skin from other skin, times albedo: (H, W, 4) float32 RGB and coverage.
+
+        The difference of a path-traced and a direct render of the diffuse surface; it may be negative by noise.
+        """
+        path = {"type": "path", "max_depth": 4, "hide_emitters": True}
+        direct = {"type": "path", "max_depth": 2, "hide_emitters": True}
+        total = self._render("skin", camera, path, spp, seed, light)
+        first = self._render("skin", camera, direct, spp, seed, light)
+        total[..., :3] = np.pi * (_uncover(total) - _uncover(first))
+        return total.astype(np.float32)
+
+    def albedo_pass(self, camera: PinholeCamera, spp: int, seed: int = 0) -> np.ndarray:
+        """Albedo of the visible surface, filtered over the pixel: (H, W, 4) float32 RGB (times coverage), coverage."""
+        return self._render("albedo", camera, {"type": "path", "max_depth": 1}, spp, seed, None).astype(np.float32)
+
+    def triangle_pass(self, camera: PinholeCamera) -> np.ndarray:
+        """Triangle number (H, W) int64 seen at each pixel's centre, -1 for background."""
+        integrator = {"type": "aov", "aovs": "triangle:prim_index,shape:shape_index"}
+        image = self._render("gloss", camera, integrator, 1, 0, 0.0, centred=True)
+        hit = image[..., 1] > 0.5  # the shape index counts from 1, 0 is background
+        return np.where(hit, np.rint(image[..., 0]).astype(np.int64), -1)
+
+    # -- building blocks ----------------------------------------------------------------------------------------
+
+    def _render(
+        self, material: str, camera: PinholeCamera, integrator: dict, spp: int, seed: int, light: Any, centred: bool = False
+    ) -> np.ndarray:  # fmt: skip
+        mi = self._mi
+        scene = {"type": "scene", "head": self._mesh(material)}
+        if isinstance(light, PointFlash):
+            scene["light"] = self._flash(light)
+        elif isinstance(light, np.ndarray):
+            scene["light"] = self._environment(light)
+        elif light is not None:  # a uniform surrounding: irradiance = pi * radiance
+            scene["light"] = {"type": "constant", "radiance": {"type": "rgb", "value": float(light) / math.pi}}
+        aov = integrator["type"] == "aov"
+        sensor = mi.load_dict(self._sensor(camera, spp, "rgb" if aov else "rgba", centred))
+        image = mi.render(mi.load_dict(scene), sensor=sensor, integrator=mi.load_dict(integrator), spp=spp, seed=seed)
+        array = np.array(image, dtype=np.float32)
+        return array[..., -2:] if aov else array
+
+    def _mesh(self, material: str) -> Any:
+        if material not in self._scenes:
+            mi, surface = self._mi, self._surface
+            properties = mi.Properties()
+            properties["bsdf"] = mi.load_dict(self._bsdf(material))
+            if material == "albedo":  # the surface shines with its own albedo: the fastest way to filter a texture
+                properties["emitter"] = mi.load_dict({"type": "area", "radiance": self._albedo})
+            mesh = mi.Mesh(
+                "head", len(surface.vertices_mm), len(surface.triangles),
+                has_vertex_normals=True, has_vertex_texcoords=True, props=properties,
+            )  # fmt: skip
+            buffers = mi.traverse(mesh)
+            buffers["vertex_positions"] = surface.vertices_mm.ravel()
+            buffers["vertex_normals"] = surface.normals.ravel()
+            buffers["vertex_texcoords"] = surface.uv.ravel()
+            buffers["faces"] = surface.triangles.ravel()
+            buffers.update()
+            self._scenes[material] = mesh
+        return self._scenes[material]
+
+    def _bsdf(self, material: str) -> dict:
+        gloss = {
+            "type": "principled", "base_color": {"type": "rgb", "value": 0.0}, "eta": SKIN_INDEX,
+            "roughness": self._roughness,
+        }  # fmt: skip
+        if material == "split":
+            # one render separates both lobes: the diffuse one is red, the specular one grey
+            red = {"type": "rgb", "value": [1.0, 0.0, 0.0]}
+            return {"type": "blendbsdf", "weight": 0.5, "diffuse": self._diffuse_bsdf(red), "gloss": gloss}
+        if material == "white":
+            return self._diffuse_bsdf({"type": "rgb", "value": 1.0})
+        if material == "skin":
+            return self._diffuse_bsdf(self._albedo)
+        return gloss if material == "gloss" else {"type": "diffuse"}
+
+    def _diffuse_bsdf(self, reflectance: Any) -> dict:
+        if self._diffuse == "lambert":
+            return {"type": "diffuse", "reflectance": reflectance}
+        # light enters and leaves through a smooth dielectric: Fresnel transmission both ways; no specular lobe
+        return {
+            "type": "plastic", "int_ior": SKIN_INDEX, "ext_ior": 1.0, "nonlinear": False,
+            "diffuse_reflectance": reflectance, "specular_reflectance": 0.0,
+        }  # fmt: skip
+
+    def _texture(self, image: np.ndarray) -> Any:
+        mi = self._mi
+        bitmap = mi.Bitmap(np.ascontiguousarray(image, np.float16))
+        return mi.load_dict({"type": "bitmap", "bitmap": bitmap, "raw": True, "format": "fp16", "wrap_mode": "clamp"})
+
+    def _flash(self, flash: PointFlash) -> dict:
+        mi = self._mi
+        size = 256
+        tangent = math.tan(math.radians(FLASH_CUTOFF_DEG))
+        ramp = (2 * (np.arange(size) + 0.5) / size - 1) * tangent
+        cosine = 1 / np.sqrt(1 + ramp[None, :] ** 2 + ramp[:, None] ** 2)
+        pattern = np.repeat((cosine**flash.falloff_exponent)[..., None], 3, axis=2).astype(np.float32)
+        texture = {"type": "bitmap", "bitmap": mi.Bitmap(pattern), "raw": True, "wrap_mode": "clamp"}
+        up = [0.0, 1.0, 0.0] if abs(flash.aim_mm[1] - flash.position_mm[1]) < 0.99 * np.linalg.norm(
+            flash.aim_mm - flash.position_mm) else [0.0, 0.0, 1.0]  # fmt: skip
+        aim = mi.ScalarTransform4f().look_at(origin=list(flash.position_mm), target=list(flash.aim_mm), up=up)
+        # radiance pi * L is what a pass returns, so the intensity that gives irradiance 1 at the reference distance
+        intensity = flash.energy * REFERENCE_DISTANCE_MM**2
+        return {
+            "type": "spot", "to_world": aim, "cutoff_angle": FLASH_CUTOFF_DEG, "beam_width": FLASH_CUTOFF_DEG - 0.5,
+            "intensity": {"type": "rgb", "value": intensity}, "texture": texture,
+        }  # fmt: skip
+
+    def _environment(self, radiance: np.ndarray) -> dict:
+        mi = self._mi
+        return {"type": "envmap", "bitmap": mi.Bitmap(np.ascontiguousarray(radiance, np.float32))}
+
+    def _sensor(self, camera: PinholeCamera, spp: int, pixel_format: str, centred: bool) -> dict:
+        if camera.has_distortion or abs(camera.fx_px / camera.fy_px - 1) > 1e-9:
+            raise ValueError("the renderer takes undistorted cameras with square pixels")
+        mi = self._mi
+        rotation = camera.cam_from_world.rotation.T @ np.diag([-1.0, -1.0, 1.0])  # Mitsuba: x left, y up, z forward
+        world = np.eye(4)
+        world[:3, :3], world[:3, 3] = rotation, camera.centre_mm
+        sampler = {"type": "stratified", "sample_count": 1, "jitter": False} if centred else {
+            "type": "multijitter", "sample_count": spp}  # fmt: skip
+        return {
+            "type": "perspective",
+            "fov": math.degrees(2 * math.atan(camera.width_px / 2 / camera.fx_px)),
+            "fov_axis": "x",
+            "principal_point_offset_x": 0.5 - (camera.cx_px + 0.5) / camera.width_px,
+            "principal_point_offset_y": 0.5 - (camera.cy_px + 0.5) / camera.height_px,
+            "near_clip": 10.0,
+            "far_clip": 100000.0,
+            "to_world": mi.ScalarTransform4f(world.tolist()),
+            "film": {
+                "type": "hdrfilm", "width": camera.width_px, "height": camera.height_px, "rfilter": {"type": "box"},
+                "pixel_format": pixel_format, "component_format": "float32", "sample_border": False,
+            },
+            "sampler": sampler,
+        }  # fmt: skip
+
+
+def _uncover(rgba: np.ndarray) -> np.ndarray:
+    """Colours divided by coverage, 0 where there is none."""
+    return rgba[..., :3] / np.maximum(rgba[..., 3:4], 1e-6)
+

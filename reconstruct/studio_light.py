@@ -1,0 +1,160 @@
+"""Light in a view, before the sensor: diffuse and specular components, and their polarised mixture."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..capture.camera_model import PinholeCamera
+from ..capture.plan import Polariser
+from ..capture.polarisation import analyser_axis_world, film_axis_world, film_deg, specular_transfer
+from ..capture.rig_models import Rig, RigCamera, RigLight
+from ..capture.rigid import RigidTransform
+from .mitsuba_scene import PointFlash, StudioScene
+from .studio_options import StudioOptions
+from .surface_filter import scatter, surface_gaussian
+from .truth import ViewTruth
+
+BOUNCE_SIGMA_MM = 3.0
+"""Light from other skin varies over centimetres; Monte-Carlo noise is smoothed over this distance."""
+
+
+@dataclass(frozen=True, slots=True)
+class LightComponents:
+    """Linear light that one light step sends through the lens, without any polariser."""
+
+    diffuse: np.ndarray
+    """(H, W, 3) float32: depolarised, body-coloured."""
+    specular: np.ndarray
+    """(H, W) float32: keeps its polarisation, colourless; as if the lamp were unpolarised."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A camera at one exposure (in the head's frame) and what it sees."""
+
+    camera: PinholeCamera
+    truth: ViewTruth
+    albedo: np.ndarray
+    """(H, W, 3) float32, filtered over the pixel, divided by coverage."""
+    head_from_world: RigidTransform
+
+    @property
+    def pixel_mm(self) -> float:
+        """Distance of neighbouring pixels on surface that faces the camera, at the nearest point."""
+        depth = self.truth.depth_mm[self.truth.mask_head]
+        return float(depth.min()) / self.camera.fx_px if len(depth) else 1.0
+
+
+def make_view(scene: StudioScene, camera: PinholeCamera, truth: ViewTruth, motion: RigidTransform, spp: int) -> View:
+    """Render the albedo of a view and bundle it with its truth."""
+    albedo = scene.albedo_pass(camera, spp, seed=77)
+    return View(camera, truth, _uncovered(albedo[..., :3], albedo[..., 3]), motion)
+
+
+def flash_in_head_frame(light: RigLight, head_from_world: RigidTransform) -> PointFlash:
+    """A rig's flash seen from the head."""
+    position, aim = head_from_world.apply(np.array([light.position_mm, light.aim_mm]))
+    return PointFlash(position, aim, light.relative_energy, light.falloff_exponent)
+
+
+def light_components(
+    scene: StudioScene, view: View, light: RigLight, options: StudioOptions, seed: int
+) -> LightComponents:
+    """Render one lamp: direct light, scattering in the skin, light from other skin, and gloss."""
+    if light.role == "uniform":
+        source: PointFlash | float = light.relative_energy
+        direct = scene.dome_pass(view.camera, light.relative_energy, options.samples, 4, seed)
+        direct = _denoise(direct, view)
+    else:
+        source = flash_in_head_frame(light, view.head_from_world)
+        direct = scene.flash_pass(view.camera, source, options.samples, seed)
+    coverage = direct[..., 2]
+    irradiance = _uncovered(direct[..., :1], coverage)
+    weight = np.where(view.truth.mask_head, coverage, 0).astype(np.float32)
+    if options.subsurface:
+        blurred = scatter(irradiance, weight, _filled(view.truth.position_mm), view.pixel_mm)
+        irradiance = np.where(weight[..., None] > 0, blurred, irradiance)
+    if options.interreflection:
+        irradiance = irradiance + _bounce(scene, view, source, max(4, options.samples), seed + 500)
+    return LightComponents((view.albedo * irradiance * coverage[..., None]).astype(np.float32), direct[..., 1])
+
+
+def through_polariser(
+    components: LightComponents, view: View, camera: RigCamera, light: RigLight, polariser: Polariser, rig: Rig, leak: float
+) -> np.ndarray:  # fmt: skip
+    """Linear image (H, W, 3) float32 of one lamp as `camera` sees it, with analyser state U, P or X.
+
+    Behind an analyser half of the depolarised light remains. Of a highlight from a polarised lamp the analyser keeps
+    what Jones calculus says for the film's and its own angle; `leak` of the stopped part passes nevertheless.
+    State U of a body with an analyser is its parallel state: there is no way to take it off between exposures.
+    """
+    diffuse, specular = components.diffuse, components.specular
+    polarised = light.polariser == "linear"
+    if camera.analyser == "none":
+        if polarised:
+            specular = specular * _transfer(view, camera, light, rig)[2]
+        return diffuse + specular[..., None]
+    crossed = polariser == "X" or (polariser == "U" and camera.role == "centre_cross")
+    if not polarised:
+        return diffuse / 2 + specular[..., None] / 2
+    parallel_share, cross_share, ratio = _transfer(view, camera, light, rig)
+    kept, stopped = (cross_share, parallel_share) if crossed else (parallel_share, cross_share)
+    return diffuse / 2 + (specular * ratio * (kept + leak * stopped))[..., None]
+
+
+def _transfer(view: View, camera: RigCamera, light: RigLight, rig: Rig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """parallel_share, cross_share, fresnel_ratio (H, W) float32 of a highlight at every pixel."""
+    world_from_head = view.head_from_world.inverse()
+    points = world_from_head.apply(_filled(view.truth.position_mm))
+    pinhole = PinholeCamera.from_rig(camera)
+    film = film_axis_world(light.position_mm, light.aim_mm, film_deg(rig, light))
+    # a body without analyser has no axis; only the Fresnel ratio is used then
+    analyser = analyser_axis_world(pinhole, camera.analyser_deg if camera.analyser_deg is not None else 90.0)
+    shares = specular_transfer(points, pinhole.centre_mm, light.position_mm, film, analyser)
+    return tuple(share.astype(np.float32) for share in shares)  # pyright: ignore[reportReturnType]
+
+
+def _bounce(scene: StudioScene, view: View, source: PointFlash | float, spp: int, seed: int) -> np.ndarray:
+    """Irradiance (H, W, 3) from other skin, rendered at half size, smoothed on the surface, enlarged."""
+    camera = view.camera
+    small = camera.scaled(max(8, camera.width_px // 2), max(8, camera.height_px // 2))
+    size = (small.width_px, small.height_px)
+    rendered = scene.bounce_pass(small, source, spp, seed)
+    mask = cv2.resize(view.truth.mask_head.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    position = cv2.resize(_filled(view.truth.position_mm), size, interpolation=cv2.INTER_NEAREST)
+    albedo = cv2.resize(np.where(view.truth.mask_head[..., None], view.albedo, 1), size, interpolation=cv2.INTER_NEAREST)
+    weight = np.where(mask, rendered[..., 3], 0).astype(np.float32)
+    irradiance = (rendered[..., :3] / np.maximum(albedo, 0.02)).astype(np.float32)
+    smooth = surface_gaussian(irradiance, weight, position, BOUNCE_SIGMA_MM, 2 * view.pixel_mm)
+    valid = (weight > 0).astype(np.float32)
+    full = (camera.width_px, camera.height_px)
+    spread = cv2.resize(smooth * valid[..., None], full, interpolation=cv2.INTER_LINEAR)
+    share = cv2.resize(valid, full, interpolation=cv2.INTER_LINEAR)
+    return np.maximum(spread / np.maximum(share, 1e-3)[..., None], 0)
+
+
+def _denoise(direct: np.ndarray, view: View) -> np.ndarray:
+    """Smooth the Monte-Carlo noise of a dome render among neighbours with the same normal."""
+    coverage = direct[..., 2]
+    weight = np.where(view.truth.mask_head, coverage, 0).astype(np.float32)
+    values = _uncovered(direct[..., :2], coverage)
+    smooth = surface_gaussian(
+        values, weight, _filled(view.truth.position_mm), 1.5 * view.pixel_mm, view.pixel_mm,
+        _filled(view.truth.normal_cam), normal_power=150.0,
+    )  # fmt: skip
+    result = direct.copy()
+    inside = weight > 0
+    for channel in range(2):
+        result[..., channel] = np.where(inside, smooth[..., channel] * coverage, direct[..., channel])
+    return result
+
+
+def _uncovered(values: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+    """Premultiplied values (H, W, C) divided by coverage (H, W); 0 where nothing is covered."""
+    return np.where(coverage[..., None] > 0, values / np.maximum(coverage, 1e-6)[..., None], 0).astype(np.float32)
+
+
+def _filled(image: np.ndarray) -> np.ndarray:
+    """NaN background to 0."""
+    return np.nan_to_num(image, nan=0.0)
