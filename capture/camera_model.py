@@ -104,8 +104,8 @@ class PinholeCamera:
         """x/z of every column (W,) and y/z of every row (H,) in camera axes. Raises ValueError with distortion."""
         if self.has_distortion:
             raise ValueError(f"pixel rays need an undistorted image, but {self.distortion=}")
-        columns = (np.arange(self.width_px) - self.cx_px) / self.fx_px
-        rows = (np.arange(self.height_px) - self.cy_px) / self.fy_px
+        columns = (np.arange(self.width_px, dtype=np.float64) - self.cx_px) / self.fx_px
+        rows = (np.arange(self.height_px, dtype=np.float64) - self.cy_px) / self.fy_px
         return columns, rows
 
     def unproject(self, depth_mm: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -83,14 +83,20 @@ def shot_plan(rig: Rig) -> tuple[Shot, ...]:
 
 
 def steps(plan: Sequence[Shot], rig: Rig) -> tuple[Step, ...]:
-    """Group a plan into the trigger box's steps. Lamps that fire together share the energy of one of them."""
+    """Group a plan into the trigger box's steps.
+
+    The box takes one energy per step: that of the weakest lamp. Flashes that stand in for a missing uniform light
+    share it between them, so that the uniform frame is as bright as the others.
+    """
     grouped: dict[int, list[Shot]] = {}
     for shot in plan:
         grouped.setdefault(shot.step, []).append(shot)
     made = []
     for index, shots in sorted(grouped.items()):
         lamps = [rig.light(name) for name in shots[0].lights]
-        energy = min(lamp.relative_energy for lamp in lamps) / len(lamps)
+        energy = min(lamp.relative_energy for lamp in lamps)
+        if lamps[0].role == "flash":
+            energy /= len(lamps)
         permille = min(1000, max(1, round(energy * PERMILLE_AT_UNIT_ENERGY)))
         made.append(Step(index, shots[0].light_mask, shots[0].polariser, permille, tuple(shots)))
     return tuple(made)

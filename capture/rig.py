@@ -7,7 +7,6 @@ The shipped example (`example_rig_path`) explains every key. The typed content i
 """
 
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,7 +40,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def example_rig_path() -> Path:
     """The rig that ships with the package: five bodies, nine polarised flashes, one soft light."""
-    return Path(str(resources.files(__package__) / "tables" / "rig.example.toml"))
+    return Path(__file__).with_name("tables") / "rig.example.toml"
 
 
 def load_example_rig() -> Rig:

@@ -62,7 +62,8 @@ _COLOURS = {
     "eyeball_left": (0.74, 0.70, 0.67), "eyeball_right": (0.74, 0.70, 0.67),
 }  # fmt: skip
 _IRIS_LINEAR, _PUPIL_LINEAR = (0.10, 0.06, 0.035), (0.01, 0.01, 0.01)
-_IRIS_MM, _PUPIL_MM = 6.4, 2.4
+_IRIS_MM, _PUPIL_MM = (5.9, 6.7), (1.8, 3.2)
+"""Radii over which iris blends into white and pupil into iris; the vertices lie about 1 mm apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +231,12 @@ def _plain_colours(mean: np.ndarray) -> np.ndarray:
     for part, end in _IRIS.items():
         shell = slice(PARTS[part][0], end)
         ball = mean[shell]
-        # The outer shell bulges at the cornea: its foremost point is the optical axis.
-        radius = np.linalg.norm((ball - ball[ball[:, 2].argmax()])[:, :2], axis=1)
-        ahead = ball[:, 2] > np.median(ball[:, 2])
-        colours[shell][ahead & (radius < _IRIS_MM)] = _IRIS_LINEAR
-        colours[shell][ahead & (radius < _PUPIL_MM)] = _PUPIL_LINEAR
+        # The outer shell bulges at the cornea: the middle of its foremost cap is the optical axis.
+        axis = ball[ball[:, 2] > ball[:, 2].max() - 0.5].mean(0)
+        radius = np.where(ball[:, 2] > np.median(ball[:, 2]), np.linalg.norm((ball - axis)[:, :2], axis=1), np.inf)
+        for colour, (inner, outer) in ((_IRIS_LINEAR, _IRIS_MM), (_PUPIL_LINEAR, _PUPIL_MM)):
+            weight = np.clip((outer - radius) / (outer - inner), 0, 1)[:, None].astype(np.float32)
+            colours[shell] += weight * (np.float32(colour) - colours[shell])
     return colours
 
 

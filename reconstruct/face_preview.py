@@ -9,7 +9,7 @@ from .face_frame import linear_to_srgb, vertex_normals
 from .face_model import FACE_REGIONS, FaceModel, Region
 
 BACKGROUND_LINEAR = 0.18
-CLAY_LINEAR = 0.55
+CLAY_LINEAR = 0.42
 _DISTANCE_MM = 1100.0
 
 
@@ -36,22 +36,23 @@ def render_face(
     before = mi.variant()
     mi.set_variant("scalar_rgb")
     try:
-        vertices, triangles = model.shape_mm(alpha, beta).astype(np.float64), model.triangles
-        centre, height = _framing(model, vertices)
-        turned = (vertices - centre) @ rotation(yaw_deg, pitch_deg).T
+        turned = model.shape_mm(alpha, beta).astype(np.float64) @ rotation(yaw_deg, pitch_deg).T
+        centre, height = _framing(model, turned, size)
+        turned -= centre
+        triangles = model.triangles
         albedo = model.albedo(gamma) if colours is None else np.asarray(colours)
         if clay:
-            albedo = np.full((len(vertices), 3), CLAY_LINEAR)
+            albedo = np.full((len(turned), 3), CLAY_LINEAR)
         mesh = _mesh(mi, turned, triangles, albedo)
         distance = max(_DISTANCE_MM, 3.0 * height)
-        key = 2.6 * distance**2
+        key = 2.2 * distance**2
         scene = mi.load_dict(
             {
                 "type": "scene",
                 "head": mesh,
                 "key": {
                     "type": "point",
-                    "position": [-0.55 * distance, 0.75 * distance, distance],
+                    "position": [-0.4 * distance, 0.55 * distance, distance],
                     "intensity": {"type": "rgb", "value": key},
                 },
                 "room": {"type": "constant", "radiance": {"type": "rgb", "value": 0.42}},
@@ -70,11 +71,11 @@ def render_face(
                         "component_format": "float32",
                         "rfilter": {"type": "gaussian"},
                     },
-                    "sampler": {"type": "independent", "sample_count": samples},
+                    "sampler": {"type": "multijitter", "sample_count": samples},
                 },
             }
         )
-        integrator = mi.load_dict({"type": "direct", "hide_emitters": True, "emitter_samples": 2, "bsdf_samples": 0})
+        integrator = mi.load_dict({"type": "direct", "hide_emitters": True, "emitter_samples": 1, "bsdf_samples": 1})
         image = np.array(mi.render(scene, integrator=integrator, spp=samples, seed=0))
     finally:
         if before is not None:
@@ -92,13 +93,13 @@ def rotation(yaw_deg: float, pitch_deg: float) -> np.ndarray:
     return about_y @ about_x
 
 
-def _framing(model: FaceModel, vertices: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre and height in mm of the view: the face proper with a third more around it, or else the whole mesh."""
+def _framing(model: FaceModel, vertices: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Centre (3,) and height in mm of the view: the face proper with half as much around it, or else the whole mesh."""
     used = np.unique(model.triangles)
     face = used[np.isin(model.regions[used], FACE_REGIONS)]
     points = vertices[face if len(face) >= 3 else used]
     low, high = points.min(0), points.max(0)
-    return (low + high) / 2, float(1.35 * max(high[1] - low[1], 1.25 * (high[0] - low[0]), 1.0))
+    return (low + high) / 2, float(max(1.5 * (high[1] - low[1]), 1.35 * (high[0] - low[0]) * size[1] / size[0], 1.0))
 
 
 def _mesh(mi: Any, vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray) -> Any:

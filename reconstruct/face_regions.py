@@ -103,8 +103,10 @@ def label_regions(
     regions[behind & nape] = Region.NECK
     # The root of the jaw's rear edge, below the ear lobe and above the nape's border, is neck as well.
     regions[behind & ~nape & (v < -0.35) & (w > ear_plane - 0.35)] = Region.NECK
-    ear = (side > 0.97 * ear_width) & (np.abs(v - ear_level + 0.10) < 0.48)
-    ear &= (w < ear_plane + 0.06) & (w > ear_plane - 0.55)
+    # An ear stands out from the skull; the threshold leans in towards the lobe.
+    drop = v - ear_level
+    ear = (side > ear_width * (1.02 + 0.20 * np.minimum(drop, 0))) & (drop > -0.65) & (drop < 0.10)
+    ear &= (w < ear_plane + 0.02) & (w > ear_plane - 0.80)
     _sides(regions, ear, left, Region.EAR_RIGHT, Region.EAR_LEFT)
 
     brow_u = np.array([*p[17:22, 0], *p[22:27, 0]])
@@ -113,6 +115,7 @@ def label_regions(
     _sides(regions, front, left, Region.CHEEK_RIGHT, Region.CHEEK_LEFT)
     above = front & (v > np.where(side < np.abs(brow_u).max(), brow_v, p[[17, 26], 1].mean() + 0.05))
     regions[above] = Region.FOREHEAD
+    regions[front & (v > p[27, 1] + 0.10) & (side < np.abs(p[[21, 22], 0]).mean())] = Region.FOREHEAD
     regions[above & (v > hairline)] = Region.SCALP
 
     fold = p[57, 1] - 0.35 * (p[57, 1] - p[8, 1])
@@ -126,7 +129,7 @@ def label_regions(
     wing_u, wing_v = (abs(p[31, 0]) + abs(p[35, 0])) / 2, (p[31, 1] + p[35, 1]) / 2
     half = [(0.0, p[33, 1]), (wing_u + 0.06, wing_v), (corner_u + 0.10, corner_v + 0.05), (inner_u, fold), (0.0, fold)]
     regions[front & _inside(side, v, half)] = Region.PERIORAL
-    half = [(0.0, p[27, 1] + 0.10), (0.05, p[27, 1] + 0.08), (0.075, p[27, 1] - 0.04), (0.13, p[29, 1]),
+    half = [(0.0, p[27, 1] + 0.10), (0.09, p[27, 1] + 0.10), (0.10, p[27, 1] - 0.04), (0.13, p[29, 1]),
             (wing_u + 0.06, wing_v + 0.16), (wing_u + 0.075, wing_v + 0.06), (wing_u + 0.02, wing_v - 0.015),
             (0.0, p[33, 1] - 0.015)]  # fmt: skip
     regions[front & _inside(side, v, half) & (w > p[[31, 35], 2].mean() - 0.30)] = Region.NOSE
@@ -138,7 +141,8 @@ def label_regions(
         eye, line = p[list(numbers)], p[tails[0] : tails[1] + 1]
         within = _inside(u, v, eye[:, :2])
         near = np.abs(w - eye[:, 2].mean()) < 0.30
-        under = (v > eye[:, 1].mean()) & (v < brow_v) & (u > eye[:, 0].min() - 0.03) & (u < eye[:, 0].max() + 0.03)
+        span = np.concatenate([eye[:, 0] * 1.06, line[[0, -1], 0][np.abs(line[[0, -1], 0]).argmin()][None]])
+        under = (v > eye[:, 1].mean()) & (v < brow_v) & (u > span.min()) & (u < span.max())
         ring = front & near & (within | under | (_distance(q, np.vstack([eye, eye[:1]])) < 0.11))
         regions[ring & (regions != Region.NOSE)] = lid
         if eyes_in_mesh:

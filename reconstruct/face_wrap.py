@@ -49,7 +49,7 @@ _FANS = (
     (ROW_NECK, -45, -78, -65, -45, -37),
     (ROWS - 1, -150, -98, -21.8, -21.8, -21.8),
 )
-_AZIMUTHS_DEG = ((0, 0.0), (64, 36.0), (102, 95.0), (118, 128.0), (COLUMNS, 180.0))
+_AZIMUTHS_DEG = ((0, 0.0), (11, 6.2), (EYE_INNER, 12.3), (EYE_OUTER, 33.2), (66, 37.6), (102, 94.0), (119, 126.0), (COLUMNS, 180.0))
 
 
 @lru_cache(maxsize=1)
@@ -57,12 +57,17 @@ def mean_half_mm() -> np.ndarray:
     """Vertices (count, 3) of the left half of the mean head in the sculpting frame."""
     grid = half_grid()
     points = np.zeros((grid.count, 3))
-    points[grid.upper] = _on_rays(*_ray_fan())
-    for low, high in zip(grid.lower.ravel(), grid.upper.ravel(), strict=True):
-        points[low] = points[high]
-    skin = points[: grid.skin_count]
+    origins, azimuth, elevation = _ray_fan()
     pinned, targets = _pins()
-    skin += _spread(pinned, targets - skin[pinned])
+    # The rays themselves are turned towards the pins, so that every point still lies on the first surface met.
+    x, y, z = (targets - origins[pinned]).T
+    turns = np.stack([np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))], -1)
+    turns = _spread(pinned, turns - np.stack([azimuth, elevation], -1)[pinned])
+    azimuth, elevation = azimuth + turns[:, 0], elevation + turns[:, 1]
+    flat = np.cos(elevation)
+    directions = np.stack([np.sin(azimuth) * flat, np.sin(elevation), np.cos(azimuth) * flat], -1)
+    skin = points[: grid.skin_count]
+    skin[:] = _on_rays(origins, directions)
     _relax(skin, pinned, rounds=12)
     _place_cap(points)
     _place_lid_rims(points)
@@ -71,13 +76,13 @@ def mean_half_mm() -> np.ndarray:
     return points
 
 
-def _ray_fan() -> tuple[np.ndarray, np.ndarray]:
-    """Origins and unit directions (ROWS, COLUMNS + 1, 3) of one ray per grid point."""
+def _ray_fan() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Origins (skin_count, 3), azimuths and elevations (skin_count,) in radians of one ray per skin vertex."""
+    grid = half_grid()
     fans = np.array(_FANS, float)
     rows = PchipInterpolator(fans[:, 0], fans[:, 1:])(np.arange(ROWS))[:, :, None]
-    front, azimuth_deg = np.array(_AZIMUTHS_DEG).T
     even = np.linspace(0.0, 180.0, COLUMNS + 1)
-    dense = PchipInterpolator(front, azimuth_deg)(np.arange(COLUMNS + 1))
+    dense = PchipInterpolator(*np.array(_AZIMUTHS_DEG).T)(np.arange(COLUMNS + 1))
     # Columns crowd towards the face; around the crown they fan out evenly.
     share = np.clip((np.arange(ROWS) / ROW_HAIRLINE), 0.0, 1.0)[:, None]
     share = share * share * (3.0 - 2.0 * share)
@@ -85,10 +90,11 @@ def _ray_fan() -> tuple[np.ndarray, np.ndarray]:
     c = np.cos(azimuth)
     ahead, aside, behind = rows[:, 2], rows[:, 3], rows[:, 4]
     elevation = np.radians(aside + 0.5 * (ahead - behind) * c + (0.5 * (ahead + behind) - aside) * c * c)
-    origins = np.zeros((ROWS, COLUMNS + 1, 3))
-    origins[..., 1], origins[..., 2] = rows[:, 0], rows[:, 1]
-    flat = np.cos(elevation)
-    return origins, np.stack([np.sin(azimuth) * flat, np.sin(elevation), c * flat], -1)
+    shape = (ROWS, COLUMNS + 1)
+    fan = np.stack([np.zeros(shape), *(np.broadcast_to(v, shape) for v in (rows[:, 0], rows[:, 1], azimuth, elevation))], -1)
+    skin = np.zeros((grid.skin_count, 5))
+    skin[grid.lower], skin[grid.upper] = fan, fan
+    return skin[:, :3], skin[:, 3], skin[:, 4]
 
 
 def _on_rays(origins: np.ndarray, directions: np.ndarray, start_mm: float = 190.0) -> np.ndarray:
@@ -155,18 +161,22 @@ def _adjacency() -> csr_matrix:
 
 
 def _spread(pinned: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Smooth offsets (skin_count, 3) that meet those of the pins (a bending plate; the outer boundary held)."""
+    """Smooth offsets (skin_count, k) that meet those of the pins: a bending plate on soft springs, so they fade."""
     grid, links = half_grid(), _adjacency()
     laplace = diags(np.asarray(links.sum(1)).ravel()) - links
-    plate = (laplace @ laplace).tocsc()
+    plate = (laplace @ laplace + 1e-5 * diags(np.ones(grid.skin_count))).tocsc()
     held = np.zeros(grid.skin_count, bool)
-    held[pinned] = held[grid.upper[[0, -1]]] = held[grid.upper[:, -1]] = True
+    held[pinned] = held[grid.upper[:, -1]] = True
     held[grid.upper[:ROW_HAIRLINE]] = held[grid.upper[ROW_NECK:]] = True
-    result = np.zeros((grid.skin_count, 3))
+    result = np.zeros((grid.skin_count, offsets.shape[1]))
     result[pinned] = offsets
     free = ~held
     load = -(plate[free][:, held] @ result[held])
     result[free] = splu(plate[free][:, free]).solve(np.asarray(load))
+    # Azimuth (column 0) is odd across the midline.
+    column = np.zeros(grid.skin_count)
+    column[grid.lower] = column[grid.upper] = np.arange(COLUMNS + 1)
+    result[:, 0] *= np.tanh(column / 3.0)
     return result
 
 

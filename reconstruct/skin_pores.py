@@ -11,9 +11,8 @@ _DENSITY = {
     Area.FOREHEAD: 0.8, Area.NOSE: 1.75, Area.CHEEK: 0.75, Area.PERIORAL: 0.7, Area.CHIN: 0.85, Area.JAW: 0.45,
     Area.NECK: 0.2, Area.EAR: 0.15, Area.BROW: 0.5, Area.OTHER: 0.2, Area.SCALP: 0.15,
 }  # fmt: skip
-"""Pores per mm^2. Facial pore counts of Flament et al., Clin. Cosmet. Investig. Dermatol. 2015, are for visible pores
-(0.1-0.3 per mm^2 on cheeks); with the barely visible ones follicle density is 0.3-1 on the face, more on the nose
-(Otberg et al., J. Invest. Dermatol. 2004: forehead 2.9, the highest of the body)."""
+"""Visible pores per mm^2: a share of the follicles (forehead 2.9 per mm^2, the densest of the body: Otberg et al.,
+Journal of Investigative Dermatology 122, 2004), chosen so that nose and cheeks beside it look densest."""
 
 _DIAMETER_MM = {Area.NOSE: 0.34, Area.CHEEK: 0.26, Area.CHIN: 0.28, Area.FOREHEAD: 0.23}
 

@@ -11,8 +11,7 @@ _NET_MM = {
     Area.LIP: 0.012, Area.PERIORAL: 0.017, Area.CHIN: 0.017, Area.JAW: 0.020, Area.NECK: 0.026, Area.EAR: 0.010,
     Area.SCALP: 0.008, Area.OTHER: 0.012,
 }  # fmt: skip
-"""Depth of the net in mm. Primary lines of facial skin are 0.02-0.07 mm deep, secondary ones 0.005-0.03
-(Piérard et al., Skin Res. Technol. 2003; forearm values scaled to the smoother face)."""
+"""Depth scale of the net in mm, chosen to give lines of 0.01-0.03 mm on a face; deeper on neck and lids."""
 
 _UNEVEN_MM = {
     Area.FOREHEAD: 0.028, Area.BROW: 0.03, Area.LID: 0.022, Area.NOSE: 0.026, Area.CHEEK: 0.036, Area.LIP: 0.025,

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..capture.camera_model import PinholeCamera
 from ..capture.plan import Polariser
-from ..capture.polarisation import analyser_axis_world, film_axis_world, film_deg, specular_transfer
+from ..capture.polarisation import analyser_axis_world, film_angle_deg, film_axis_world, specular_transfer
 from ..capture.rig_models import Rig, RigCamera, RigLight
 from ..capture.rigid import RigidTransform
 from .mitsuba_scene import PointFlash, StudioScene
@@ -108,7 +108,8 @@ def _transfer(view: View, camera: RigCamera, light: RigLight, rig: Rig) -> tuple
     world_from_head = view.head_from_world.inverse()
     points = world_from_head.apply(_filled(view.truth.position_mm))
     pinhole = PinholeCamera.from_rig(camera)
-    film = film_axis_world(light.position_mm, light.aim_mm, film_deg(rig, light))
+    film_deg = film_angle_deg(rig.cross_camera, light, rig.subject.target_mm)
+    film = film_axis_world(light.position_mm, light.aim_mm, film_deg)
     # a body without analyser has no axis; only the Fresnel ratio is used then
     analyser = analyser_axis_world(pinhole, camera.analyser_deg if camera.analyser_deg is not None else 90.0)
     shares = specular_transfer(points, pinhole.centre_mm, light.position_mm, film, analyser)

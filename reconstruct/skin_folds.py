@@ -1,0 +1,232 @@
+"""Folds of skin: irregular curves on the surface with a fold-shaped, volume-preserving cross-section."""
+
+from dataclasses import dataclass, field
+
+import numba
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.ndimage import gaussian_filter1d
+
+from .skin_frame import SkinFrame, SurfacePoints
+from .surface_cells import CellLists, build_cells, find_cell
+from .surface_noise import gradient_noise
+
+_STEP_MM = 0.8
+_REACH = 4.6
+"""Where the cross-section has died out, in half-widths."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One fold: where it runs, how deep it can get, and which movements deepen it."""
+
+    path_mm: np.ndarray
+    """(n, 3) float64 points on the neutral skin, about 0.8 mm apart."""
+    depth_mm: np.ndarray
+    """(n,) float64 depth at full strength, tapering to 0 at both ends."""
+    half_width_mm: np.ndarray
+    """(n,) float64: distance from the bottom to where the groove meets its shoulder."""
+    lean: float
+    """-1..1: how much wider and fuller the fold is on the left of its path than on the right."""
+    gains: dict[str, float] = field(default_factory=dict)
+    """Strength per unit of activation."""
+    rest_young: float = 0.0
+    """Strength at rest at age 0."""
+    rest_old: float = 0.0
+    """Strength at rest at age 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoldField:
+    """The folds of one expression, ready for evaluation."""
+
+    nodes: np.ndarray
+    """(n, 9) float64: position, unit side direction (left of the path), depth mm, half-width mm, lean."""
+    segments: np.ndarray
+    """(K, 2) int64: first node of each segment and the number of its fold; nodes of a segment are consecutive."""
+    cells: CellLists
+
+
+def roughen(
+    frame: SkinFrame, points_mm: np.ndarray, rng: np.random.Generator, wander_mm: float = 0.6
+) -> np.ndarray:
+    """(n, 3) float64: a smooth curve through `points_mm` (k, 3) on the skin, made to wander sideways irregularly."""
+    points = points_mm[np.isfinite(points_mm).all(1)]
+    chord = np.r_[0.0, np.cumsum(np.maximum(np.linalg.norm(np.diff(points, axis=0), axis=1), 1e-6))]
+    count = max(4, int(chord[-1] / _STEP_MM) + 1)
+    path = CubicSpline(chord, points)(np.linspace(0.0, chord[-1], count)) if len(points) > 2 else np.linspace(*points, count)
+    path = frame.snap(path)
+    side = _sides(frame, path)
+    # Two scales: a slow drift of the whole line and a quick unrest.
+    drift = _wave(rng, count, 14.0) * wander_mm + _wave(rng, count, 3.2) * 0.22 * wander_mm
+    return frame.snap(path + drift[:, None] * side)
+
+
+def march(
+    frame: SkinFrame, start_mm: np.ndarray, heading: np.ndarray, length_mm: float, bend_deg_per_mm: float
+) -> np.ndarray:
+    """(n, 3) float64: a path of true length over the skin from a point, in a direction, turning steadily."""
+    point, direction = frame.snap(np.asarray(start_mm, np.float64)[None])[0], np.asarray(heading, np.float64)
+    path = [point]
+    angle = np.deg2rad(bend_deg_per_mm) * 1.6
+    for _ in range(max(2, int(round(length_mm / 1.6)))):
+        normal = frame.normals_at(path[-1][None])[0]
+        direction = direction - normal * (normal @ direction)
+        direction /= max(np.linalg.norm(direction), 1e-9)
+        direction = np.cos(angle) * direction + np.sin(angle) * np.cross(normal, direction)
+        path.append(frame.snap((path[-1] + 1.6 * direction)[None])[0])
+    return np.array(path)
+
+
+def make_fold(
+    path_mm: np.ndarray,
+    depth_mm: float,
+    half_width_mm: float,
+    rng: np.random.Generator,
+    *,
+    lean: float = 0.0,
+    gaps: float = 0.3,
+    taper_mm: float = 7.0,
+    gains: dict[str, float],
+    rest: tuple[float, float],
+) -> Fold:
+    """A fold along `path_mm` with depth and width varying at random; `gaps` in [0, 1] is how interrupted it is."""
+    n = len(path_mm)
+    length = _STEP_MM * n
+    s = np.arange(n) * (length / max(n - 1, 1))
+    ends = np.clip(np.minimum(s, length - s) / min(taper_mm, 0.45 * length), 0.0, 1.0)
+    ends = ends * ends * (3.0 - 2.0 * ends)
+    unrest = 1.0 + 0.22 * _wave(rng, n, 9.0) + 0.12 * _wave(rng, n, 3.0)
+    open_share = _wave(rng, n, 11.0)
+    broken = 1.0 - gaps * np.clip((open_share - 0.6) / 0.8, 0.0, 1.0) * 0.95
+    depth = depth_mm * ends * np.clip(unrest, 0.25, 1.35) * broken
+    # Shallow parts of a fold are narrow ones too.
+    width = half_width_mm * np.clip(1.0 + 0.2 * _wave(rng, n, 8.0), 0.6, 1.5) * (0.62 + 0.38 * np.sqrt(ends * broken))
+    return Fold(path_mm, depth, width, lean, gains, *rest)
+
+
+def fold_strength(fold: Fold, activations: dict[str, float], age: float) -> float:
+    """Strength in [0, 1.15] of a fold at an age in [0, 1] under unit activations: rest plus movement, saturating."""
+    moved = sum(gain * max(0.0, activations.get(unit, 0.0)) for unit, gain in fold.gains.items())
+    rest = fold.rest_young + (fold.rest_old - fold.rest_young) * age**1.3
+    total = rest + moved * (0.62 + 0.38 * age)
+    # Folding meets resistance: beyond full strength it hardly deepens.
+    return total if total < 0.8 else 0.8 + 0.35 * (1.0 - np.exp(-(total - 0.8) / 0.35))
+
+
+def fold_field(frame: SkinFrame, folds: list[Fold], activations: dict[str, float], age: float, gain: float) -> FoldField:
+    """Nodes and cells of all folds that are at least 0.004 mm deep; `gain` scales every depth."""
+    nodes, segments = [], []
+    count = 0
+    for number, fold in enumerate(folds):
+        strength = gain * fold_strength(fold, activations, age)
+        if strength * fold.depth_mm.max() < 0.004:
+            continue
+        n = len(fold.path_mm)
+        # A fold that deepens also pulls in skin from the sides.
+        width = fold.half_width_mm * (0.85 + 0.2 * strength)
+        nodes.append(np.column_stack([
+            fold.path_mm, _sides(frame, fold.path_mm), strength * fold.depth_mm, width, np.full(n, fold.lean)
+        ]))  # fmt: skip
+        segments.append(np.column_stack([count + np.arange(n - 1), np.full(n - 1, number)]))
+        count += n
+    if not nodes:
+        return FoldField(np.zeros((2, 9)), np.zeros((0, 2), np.int64), build_cells(np.zeros((0, 3)), np.zeros((0, 3)), 3.0))
+    node, segment = np.concatenate(nodes), np.concatenate(segments).astype(np.int64)
+    a, b = node[segment[:, 0]], node[segment[:, 0] + 1]
+    reach = (_REACH * np.maximum(a[:, 7], b[:, 7]) * (1.0 + 0.35 * np.abs(a[:, 8])) + 0.8)[:, None]
+    low, high = np.minimum(a[:, :3], b[:, :3]) - reach, np.maximum(a[:, :3], b[:, :3]) + reach
+    return FoldField(node, segment, build_cells(low, high, 3.0))
+
+
+def fold_displacement(folds: FoldField, points: SurfacePoints, seed: np.uint64) -> np.ndarray:
+    """(M,) float32 mm: grooves below and bulges above the surface, mean about zero; zero where `points.free` is."""
+    out = np.zeros(len(points.position_mm), np.float32)
+    _folds(
+        points.position_mm, points.normal, points.footprint_mm, folds.nodes, folds.segments, folds.cells.slots,
+        folds.cells.items, folds.cells.cell_mm, _BULGE, seed, out,
+    )  # fmt: skip
+    return out * points.free
+
+
+def _wave(rng: np.random.Generator, count: int, wavelength_mm: float) -> np.ndarray:
+    """(count,) smooth random curve of about unit variance."""
+    # Three times the length is drawn and the middle kept, so that ends are like the rest.
+    sigma = wavelength_mm / (4.0 * _STEP_MM)
+    pad = int(4.0 * sigma) + 1
+    wave = gaussian_filter1d(rng.standard_normal(count + 2 * pad), sigma)[pad : pad + count]
+    return wave * np.sqrt(2.0 * np.sqrt(np.pi) * sigma)
+
+
+def _sides(frame: SkinFrame, path: np.ndarray) -> np.ndarray:
+    ahead = np.gradient(path, axis=0)
+    side = np.cross(frame.normals_at(path), ahead)
+    side = gaussian_filter1d(side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-9), 1.0, axis=0)
+    return side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-9)
+
+
+@numba.njit(cache=True)
+def _section(t, bulge):
+    # A V with a rounded bottom whose flanks turn convex into the shoulders (no kink anywhere but none flat either),
+    # and a bulge beside it that holds the volume taken from the groove.
+    groove = np.exp((0.16 - np.sqrt(t * t + 0.0256)) / 0.42)
+    swell = (t - 0.6) / 1.1
+    return -groove + (bulge * swell * swell * np.exp(-swell * swell) if t > 0.6 else 0.0)
+
+
+def _bulge_gain() -> float:
+    t = np.linspace(0.0, 6.0, 6001)
+    groove = np.exp((0.16 - np.sqrt(t * t + 0.0256)) / 0.42).sum()
+    swell = np.maximum(t - 0.6, 0.0) / 1.1
+    return float(groove / (swell**2 * np.exp(-(swell**2))).sum())
+
+
+_BULGE = _bulge_gain()
+"""Height that makes each half of the cross-section integrate to zero."""
+
+
+@numba.njit(cache=True, parallel=True)
+def _folds(position, normal, footprint, nodes, segments, slots, items, cell_mm, bulge, seed, out):
+    for i in numba.prange(len(position)):
+        x, y, z = np.float64(position[i, 0]), np.float64(position[i, 1]), np.float64(position[i, 2])
+        first, last = find_cell(slots, cell_mm, x, y, z)
+        if first == last:
+            continue
+        nx, ny, nz = np.float64(normal[i, 0]), np.float64(normal[i, 1]), np.float64(normal[i, 2])
+        # A small warp of space frays the lines; the same warp everywhere, so nothing tears.
+        x += 0.16 * gradient_noise(x / 1.9, y / 1.9, z / 1.9, seed)
+        y += 0.16 * gradient_noise(x / 1.9, y / 1.9, z / 1.9, seed + np.uint64(1))
+        rough = 1.0 + 0.22 * gradient_noise(x / 2.6, y / 2.6, z / 2.6, seed + np.uint64(2))
+        total, best, value = 0.0, 1e9, 0.0
+        fold = np.int64(-1)
+        for e in range(first, last):
+            n, number = segments[items[e], 0], segments[items[e], 1]
+            if number != fold:
+                total += value
+                fold, best, value = number, 1e9, 0.0
+            ax, ay, az = nodes[n, 0], nodes[n, 1], nodes[n, 2]
+            ex, ey, ez = nodes[n + 1, 0] - ax, nodes[n + 1, 1] - ay, nodes[n + 1, 2] - az
+            s = ((x - ax) * ex + (y - ay) * ey + (z - az) * ez) / max(ex * ex + ey * ey + ez * ez, 1e-12)
+            s = min(1.0, max(0.0, s))
+            dx, dy, dz = x - ax - s * ex, y - ay - s * ey, z - az - s * ez
+            height = dx * nx + dy * ny + dz * nz
+            if abs(height) > 7.0:
+                continue
+            square = dx * dx + dy * dy + dz * dz - height * height
+            if square >= best:
+                continue
+            best = square
+            depth = nodes[n, 6] + s * (nodes[n + 1, 6] - nodes[n, 6])
+            width = nodes[n, 7] + s * (nodes[n + 1, 7] - nodes[n, 7])
+            # Coarse texels average the groove: the same volume, wider.
+            blurred = np.sqrt(width * width + (0.8 * footprint[i]) ** 2)
+            across = dx * nodes[n, 3] + dy * nodes[n, 4] + dz * nodes[n, 5]
+            distance = np.sqrt(max(0.0, square))
+            turn = across / (distance + 0.25 * width)
+            skew = 1.0 + 0.35 * nodes[n, 8] * turn
+            value = rough * depth * (width / blurred) * _section(distance / (blurred * skew), bulge) * (
+                1.0 + 0.3 * nodes[n, 8] * turn
+            )
+            if depth <= 0.0:
+                value = 0.0
+        out[i] = total + value
