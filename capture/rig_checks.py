@@ -19,6 +19,21 @@ FLASH_COUNT = (3, 31)  # three light directions give a normal; 31 flashes and a 
 REQUIRED_ROLES = {"switched": ("centre",), "two_bodies": ("centre_parallel", "centre_cross")}
 
 
+def found_text(value: Any) -> str:
+    """A value as TOML would show it, shortened."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        shown = f'"{value}"'
+    elif isinstance(value, dict):
+        shown = "a table" if value else "an empty table"
+    elif isinstance(value, (list, tuple)):
+        shown = "[" + ", ".join(map(found_text, value)) + "]"
+    else:
+        shown = str(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing to mend in a rig file: TOML key as written, what stands there, what may stand there."""
@@ -84,7 +99,7 @@ def _duplicates(cameras: Mapping[int, RigCamera], lights: Mapping[int, RigLight]
                 yield Problem(
                     f"{table}[{index}].{key}",
                     entries[index].name,
-                    f"{value!r}, already used by {first}",
+                    f"{found_text(value)}, already used by {first}",
                     f"a {key} of its own for every table of {table}",
                 )
 
@@ -106,7 +121,11 @@ def _roles(pair_mode: str, cameras: Mapping[int, RigCamera]) -> Iterator[Problem
 
 
 def _analysers(pair_mode: str | None, cameras: Mapping[int, RigCamera]) -> Iterator[Problem]:
+    required = REQUIRED_ROLES.get(pair_mode or "", ())
+    roles = [camera.role for camera in cameras.values()]
     for index, camera in cameras.items():
+        if camera.role != "side" and (camera.role not in required or roles.count(camera.role) > 1):
+            continue  # a wrong role is reported by itself; what it would need of the analyser says nothing
         key = f"cameras[{index}]"
         if camera.role != "side" and camera.analyser != "linear":
             allowed = f'"linear": a {camera.role} camera takes the polarised pairs'
@@ -142,10 +161,10 @@ def _films(lights: Mapping[int, RigLight]) -> Iterator[Problem]:
         else:
             if light.position_mm is not None:
                 allowed = "no position_mm: a uniform light surrounds the subject"
-                yield Problem(f"{key}.position_mm", light.name, f"{list(light.position_mm)}", allowed)
+                yield Problem(f"{key}.position_mm", light.name, found_text(light.position_mm), allowed)
             if light.film_deg is not None:
                 allowed = "no film_deg: a uniform light has no film angle"
-                yield Problem(f"{key}.film_deg", light.name, f"{light.film_deg!r}", allowed)
+                yield Problem(f"{key}.film_deg", light.name, found_text(light.film_deg), allowed)
 
 
 def _cameras_missing_target(cameras: Mapping[int, RigCamera], subject: Subject) -> Iterator[Problem]:
@@ -175,7 +194,7 @@ def _misplaced_lights(lights: Mapping[int, RigLight], subject: Subject) -> Itera
         if light.position_mm is None:
             continue
         key = f"lights[{index}].position_mm"
-        found = f"{list(light.position_mm)}"
+        found = found_text(light.position_mm)
         offset_mm = np.array(light.position_mm) - np.array(subject.target_mm)
         if np.linalg.norm(offset_mm) < NEAREST_LIGHT_MM:
             yield Problem(key, light.name, found, f"at least {NEAREST_LIGHT_MM:g} mm from subject.target_mm")
@@ -183,4 +202,4 @@ def _misplaced_lights(lights: Mapping[int, RigLight], subject: Subject) -> Itera
             allowed = "a lamp in front of the face: z above that of subject.target_mm (+z points at the centre camera)"
             yield Problem(key, light.name, found, allowed)
         if light.position_mm == light.aim_mm:
-            yield Problem(f"lights[{index}].aim_mm", light.name, f"{list(light.aim_mm)}", "a point away from the lamp")
+            yield Problem(f"lights[{index}].aim_mm", light.name, found_text(light.aim_mm), "a point away from the lamp")

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from .rig_checks import Problem
+from .rig_checks import Problem, found_text
 from .rig_models import Exposure, Lens, Limits, Pose, Rig, RigCamera, RigHeader, RigLight, Sensor, Subject
 
 TABLES: dict[str, type[BaseModel]] = {
@@ -30,6 +30,9 @@ ASSIGNMENT = re.compile(r"^\s*([A-Za-z0-9_.\"'\-]+)\s*=")
 def problem_of(content: dict[str, Any], error: ErrorDetails) -> Problem:
     """Describe one pydantic error about the parsed rig file `content`."""
     location = error["loc"]
+    short_list = error["type"] == "missing" and isinstance(location[-1], int)
+    if short_list:  # pydantic misses the third number; the reader wants to see the list of two
+        location = location[:-1]
     table, field = _table_and_field(location)
     key, owner = key_text(location), _owner(content, location)
     if error["type"] == "extra_forbidden":
@@ -38,7 +41,7 @@ def problem_of(content: dict[str, Any], error: ErrorDetails) -> Problem:
         hint = f'did you mean "{close[0]}"? known keys: ' if close else "known keys: "
         return Problem(key, owner, "an unknown key", hint + ", ".join(known))
     allowed = allowed_text(field) if field else "a TOML table"
-    if error["type"] == "missing":
+    if error["type"] == "missing" and not short_list:
         return Problem(key, owner, "no such key", allowed)
     return Problem(key, owner, found_text(error["input"]), allowed)
 
@@ -47,21 +50,6 @@ def key_text(location: tuple[int | str, ...]) -> str:
     """('cameras', 2, 'lens', 'focal_mm') -> cameras[2].lens.focal_mm, counted from 0."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return text.lstrip(".")
-
-
-def found_text(value: Any) -> str:
-    """A value as TOML would show it, shortened."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        shown = f'"{value}"'
-    elif isinstance(value, dict):
-        shown = "a table" if value else "an empty table"
-    elif isinstance(value, (list, tuple)):
-        shown = "[" + ", ".join(map(found_text, value)) + "]"
-    else:
-        shown = str(value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 def allowed_text(field: FieldInfo) -> str:

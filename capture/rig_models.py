@@ -186,8 +186,8 @@ class Rig(Table):
     """
 
     rig: RigHeader = Field(description="table with name, pair_mode, schema_version")
-    cameras: tuple[RigCamera, ...] = Field(min_length=1, max_length=64, description="one [[cameras]] table per body")
-    lights: tuple[RigLight, ...] = Field(min_length=1, max_length=32, description="one [[lights]] table per lamp")
+    cameras: tuple[RigCamera, ...] = Field(max_length=64, description="one [[cameras]] table per body")
+    lights: tuple[RigLight, ...] = Field(max_length=32, description="one [[lights]] table per lamp")
     subject: Subject = Field(default_factory=Subject, description="table with target_mm, extent_mm")
     limits: Limits = Field(default_factory=Limits, description="table of limits")
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -30,6 +31,8 @@ def check(path: Path) -> None:
     console.print(f"Rig [bold]{escape(rig.name)}[/] ({rig.pair_mode}), {escape(str(path))}")
     console.print(_camera_table(rig))
     console.print(_light_table(rig))
+    console.print("film, null: turn of the film, 0° = vertical, counter-clockwise as seen from the subject")
+    console.print("leak: share of a highlight left in the crossed image")
     console.print(_plan_table(rig))
     shots = shot_plan(rig)
     console.print(f"{len(shots)} exposures in {shots[-1].step + 1} light steps, about {step_times_s(rig)[-1]:.1f} s")
@@ -60,31 +63,37 @@ def example(out: Path = Path("rig.toml"), *, force: bool = False) -> None:
     Console().print(f"wrote {escape(str(out))}; edit it, then: mesoface rig check {escape(str(out))}")
 
 
+def _table(*headings: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        # A shortened serial number or file name is worse than a wrapped neighbour.
+        table.add_column(heading, no_wrap=heading in ("camera", "light", "serial"), overflow="fold")
+    return table
+
+
 def _camera_table(rig: Rig) -> Table:
-    table = Table("camera", "role", "model", "serial", "image px", "lens mm", "exposure", "analyser", "position mm")
+    table = _table("camera", "role", "serial", "body and lens", "exposure", "parallel", "position mm")
     for camera in rig.cameras:
         exposure = camera.exposure
         table.add_row(
             camera.name,
             camera.role,
-            escape(camera.model),
             escape(camera.serial),
-            f"{camera.sensor.width_px}x{camera.sensor.height_px}",
-            f"{camera.lens.focal_mm:g}",
-            f"ISO {exposure.iso}, f/{exposure.aperture:g}, {_shutter(exposure.shutter_s)}",
-            "none" if camera.analyser_deg is None else f"parallel at {camera.analyser_deg:g}°",
+            f"{escape(camera.model)}, {camera.lens.focal_mm:g} mm",
+            f"ISO {exposure.iso} f/{exposure.aperture:g} {_shutter(exposure.shutter_s)}",
+            "" if camera.analyser_deg is None else f"{camera.analyser_deg:g}°",
             _point(camera.pose.position_mm) if camera.pose else "uncalibrated",
         )
     return table
 
 
 def _light_table(rig: Rig) -> Table:
-    table = Table("light", "role", "channel", "position mm", "energy", "film", "null", "highlight left when crossed")
+    table = _table("light", "channel", "position mm", "energy", "film", "null", "leak")
     films = film_table(rig) if rig.cross_camera.pose is not None else []
     film_of = {light.name: (angle_deg, null_deg, leak) for light, angle_deg, null_deg, leak in films}
     for light in rig.lights:
-        position = _point(light.position_mm) if light.position_mm else "all round"
-        row = [light.name, light.role, str(light.channel), position, f"{light.relative_energy:g}"]
+        position = _point(light.position_mm) if light.position_mm else "all round (uniform)"
+        row = [light.name, str(light.channel), position, f"{light.relative_energy:g}"]
         if light.name in film_of:
             angle_deg, null_deg, leak = film_of[light.name]
             row += [f"{angle_deg:.1f}°", f"{null_deg:.1f}°", f"{100 * leak:.2f} %"]
@@ -95,7 +104,7 @@ def _light_table(rig: Rig) -> Table:
 
 
 def _plan_table(rig: Rig) -> Table:
-    table = Table("step", "s", "lamps", "mask", "polariser", "energy ‰", "files")
+    table = _table("step", "s", "lamps", "mask", "polariser", "energy ‰", "files")
     for step, time_s in zip(steps(shot_plan(rig), rig), step_times_s(rig), strict=True):
         table.add_row(
             str(step.index),

@@ -32,7 +32,13 @@ from .face_uv import cylindrical_uv, read_vertex_uv
 log = logging.getLogger(__name__)
 
 BFM2017_VERTICES = 53149
-KNOWN = {53149: "BFM2017", 28588: "BFM2017 face12", 47439: "BFM2019", 27657: "BFM2019 face12", 58203: "BFM2019 full head"}
+KNOWN = {
+    53149: "BFM2017",
+    28588: "BFM2017 face12",
+    47439: "BFM2019",
+    27657: "BFM2019 face12",
+    58203: "BFM2019 full head",
+}
 SNAP_MM = 3.0
 """A named point further than this from every vertex is not on this mesh."""
 
@@ -66,7 +72,7 @@ def load_bfm(path: Path, uv_path: Path | None = None, neutral_mean: bool = False
             colour_mean, colour = _optional(path, file, "color", count)
             triangles = _triangles(path, file, count)
             named = _named_points(file)
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:  # h5py's kinds for damage at different depths
         raise UserError(
             f"{path}: expected an HDF5 file, but it cannot be read ({error}). "
             "It is cut short, damaged or no HDF5 file: download or copy it again."
@@ -143,7 +149,9 @@ def _triangles(path: Path, file: Any, vertices: int) -> np.ndarray:
     cells = np.asarray(file[key]) if key in file else np.zeros((0, 0))
     if cells.ndim != 2 or 3 not in cells.shape or cells.size == 0:
         found = f"shape {cells.shape}" if key in file else "no such dataset"
-        raise UserError(f"{path}: expected {key} (3 x T triangles), found {found}. Take the file that Basel distributes.")
+        raise UserError(
+            f"{path}: expected {key} (3 x T triangles), found {found}. Take the file that Basel distributes."
+        )
     cells = cells.T if cells.shape[0] == 3 else cells
     if cells.min() < 0 or cells.max() >= vertices:
         raise UserError(

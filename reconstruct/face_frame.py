@@ -16,7 +16,7 @@ SKIN_LINEAR = np.array([0.50, 0.27, 0.19], np.float32)
 
 def read_table(name: str) -> dict[str, Any]:
     """A JSON table of the package, e.g. `landmarks_bfm2017.json`."""
-    return json.loads(resources.files(__package__).joinpath("tables", name).read_text(encoding="utf-8"))
+    return json.loads(resources.files("mesoface.reconstruct").joinpath("tables", name).read_text(encoding="utf-8"))
 
 
 def landmarks_from_ibug(table: dict[str, int], vertices: int) -> np.ndarray:
@@ -66,12 +66,6 @@ def srgb_to_linear(colour: np.ndarray) -> np.ndarray:
     """Linear light from sRGB-encoded values in [0, 1] (IEC 61966-2-1); float64, same shape."""
     colour = np.clip(np.asarray(colour, np.float64), 0, 1)
     return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(colour: np.ndarray) -> np.ndarray:
-    """sRGB-encoded values in [0, 1] from linear light (clipped); float64, same shape."""
-    colour = np.clip(np.asarray(colour, np.float64), 0, 1)
-    return np.where(colour <= 0.0031308, colour * 12.92, 1.055 * colour ** (1 / 2.4) - 0.055)
 
 
 def linear_albedo(mean_srgb: np.ndarray, basis_srgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

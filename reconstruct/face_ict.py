@@ -174,12 +174,12 @@ def _read_index(file: Path) -> _Index:
     return _Index(np.array(landmarks, np.int32), tuple(names))
 
 
-def _units(
-    folder: Path, listed: tuple[str, ...], sources: dict[str, np.ndarray]
-) -> tuple[list[str], list[np.ndarray]]:
+def _units(folder: Path, listed: tuple[str, ...], sources: dict[str, np.ndarray]) -> tuple[list[str], list[np.ndarray]]:
     missing = [name for name in listed if name not in sources]
     if missing:
-        log.warning("%s: %d of %d expression files are missing: %s", folder, len(missing), len(listed), ", ".join(missing))
+        log.warning(
+            "%s: %d of %d expression files are missing: %s", folder, len(missing), len(listed), ", ".join(missing)
+        )
     table: dict[str, dict[str, float]] = read_table("ict_units.json")["units"]
     names, offsets = [], []
     for unit in UNIT_NAMES:
@@ -236,7 +236,7 @@ def _plain_colours(mean: np.ndarray) -> np.ndarray:
         radius = np.where(ball[:, 2] > np.median(ball[:, 2]), np.linalg.norm((ball - axis)[:, :2], axis=1), np.inf)
         for colour, (inner, outer) in ((_IRIS_LINEAR, _IRIS_MM), (_PUPIL_LINEAR, _PUPIL_MM)):
             weight = np.clip((outer - radius) / (outer - inner), 0, 1)[:, None].astype(np.float32)
-            colours[shell] += weight * (np.float32(colour) - colours[shell])
+            colours[shell] += weight * (np.array(colour, np.float32) - colours[shell])
     return colours
 
 

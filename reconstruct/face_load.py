@@ -47,7 +47,7 @@ def _load_hdf5(path: Path) -> FaceModel:
     try:
         with h5py.File(path, "r") as file:
             own, basel, groups = is_own_format(file), is_bfm(file), sorted(file)
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:
         raise UserError(
             f"{path}: expected an HDF5 face model, but it cannot be opened ({error}). "
             "It is cut short, damaged or no HDF5 file: download or copy it again."

@@ -55,7 +55,7 @@ def read_face_model(path: str | Path) -> FaceModel:
             if not is_own_format(file):
                 raise UserError(
                     f"{path}: expected a face model saved by mesoface, found the top-level groups "
-                    f"{', '.join(sorted(file)) or '(none)'}. Convert a published model with: mesoface face-model convert"
+                    f"{', '.join(sorted(file)) or '(none)'}. Convert it with: mesoface face-model convert"
                 )
             version = int(file.attrs.get("schema_version", 0))
             if version > SCHEMA_VERSION:
@@ -66,8 +66,8 @@ def read_face_model(path: str | Path) -> FaceModel:
             missing = [name for name in (*_ARRAYS, "expression_names") if name not in file]
             if missing:
                 raise UserError(f"{path}: datasets {', '.join(missing)} are missing. Convert the model again.")
-            arrays = {name: np.asarray(file[name][()], kind) for name, kind in _ARRAYS.items()}
-            names = tuple(_text(name) for name in file["expression_names"][()])
+            arrays = {name: np.asarray(file[name], kind) for name, kind in _ARRAYS.items()}
+            names = tuple(_text(name) for name in np.asarray(file["expression_names"]))
             return FaceModel(
                 name=_text(file.attrs.get("name", "")),
                 expression_names=names,
@@ -75,11 +75,11 @@ def read_face_model(path: str | Path) -> FaceModel:
                 licence=_text(file.attrs.get("licence", "")),
                 **arrays,
             )
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(
-            f"{path}: this face model file cannot be read ({error}). It is cut short or damaged: copy or convert it again."
+            f"{path}: this face model file cannot be read ({error}). It is damaged: copy or convert it again."
         ) from error
 
 

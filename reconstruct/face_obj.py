@@ -36,7 +36,9 @@ def read_obj(path: Path, same_faces_as: ObjMesh | None = None) -> ObjMesh:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise UserError(f"{path}: cannot read this OBJ file ({error.strerror}). Check the path and copy it again.") from error
+        raise UserError(
+            f"{path}: cannot read this OBJ file ({error.strerror}). Check the path and copy it again."
+        ) from error
     vertices = _numbers(path, [line[2:] for line in lines if line[:2] == b"v "], "v", (3, 6, 4), 3)
     uv = _numbers(path, [line[3:] for line in lines if line[:3] == b"vt "], "vt", (2, 3), 2)
     faces = [line[2:] for line in lines if line[:2] == b"f "]
@@ -106,7 +108,9 @@ def fan_triangles(corners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, 
     return corners[index].astype(np.int32), polygon
 
 
-def write_obj(path: Path, vertices: np.ndarray, triangles: np.ndarray, uv: np.ndarray, uv_triangles: np.ndarray) -> None:
+def write_obj(
+    path: Path, vertices: np.ndarray, triangles: np.ndarray, uv: np.ndarray, uv_triangles: np.ndarray
+) -> None:
     """Write a triangle mesh (mm, 1e-5 mm) with texture coordinates as OBJ, atomically."""
     rows = [f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in vertices.tolist()]
     rows += [f"vt {u:.6f} {v:.6f}" for u, v in uv.tolist()]

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from .face_frame import linear_to_srgb, vertex_normals
+from ..capture.image_files import srgb_from_linear
+from .face_frame import vertex_normals
 from .face_model import FACE_REGIONS, FaceModel, Region
 
 BACKGROUND_LINEAR = 0.18
-CLAY_LINEAR = 0.42
+CLAY_LINEAR = 0.48
 _DISTANCE_MM = 1100.0
 
 
@@ -45,7 +46,7 @@ def render_face(
             albedo = np.full((len(turned), 3), CLAY_LINEAR)
         mesh = _mesh(mi, turned, triangles, albedo)
         distance = max(_DISTANCE_MM, 3.0 * height)
-        key = 2.2 * distance**2
+        key = 2.7 * distance**2
         scene = mi.load_dict(
             {
                 "type": "scene",
@@ -60,9 +61,7 @@ def render_face(
                     "type": "perspective",
                     "fov_axis": "y",
                     "fov": float(2 * np.degrees(np.arctan(height / 2 / distance))),
-                    "to_world": mi.ScalarTransform4f().look_at(
-                        origin=[0, 0, distance], target=[0, 0, 0], up=[0, 1, 0]
-                    ),
+                    "to_world": mi.ScalarTransform4f().look_at(origin=[0, 0, distance], target=[0, 0, 0], up=[0, 1, 0]),
                     "film": {
                         "type": "hdrfilm",
                         "width": size[0],
@@ -76,13 +75,13 @@ def render_face(
             }
         )
         integrator = mi.load_dict({"type": "direct", "hide_emitters": True, "emitter_samples": 1, "bsdf_samples": 1})
-        image = np.array(mi.render(scene, integrator=integrator, spp=samples, seed=0))
+        image = np.array(mi.render(scene, integrator=integrator, spp=samples, seed=0))  # pyright: ignore[reportArgumentType]
     finally:
         if before is not None:
             mi.set_variant(before)
     alpha_channel = np.clip(image[..., 3:4], 0, 1)
     linear = np.nan_to_num(image[..., :3]) + (1 - alpha_channel) * BACKGROUND_LINEAR
-    return np.round(linear_to_srgb(linear) * 255).astype(np.uint8)
+    return srgb_from_linear(linear)
 
 
 def rotation(yaw_deg: float, pitch_deg: float) -> np.ndarray:
@@ -133,7 +132,9 @@ def contact_sheet(images: Sequence[np.ndarray], labels: Sequence[str], columns: 
     import cv2
 
     if not images or len(images) != len(labels):
-        raise ValueError(f"{len(images)} images and {len(labels)} labels: expected as many labels as images, at least one")
+        raise ValueError(
+            f"{len(images)} images and {len(labels)} labels: expected as many labels as images, at least one"
+        )
     height, width = images[0].shape[:2]
     strip = max(18, height // 14)
     columns = max(1, min(columns, len(images)))
@@ -163,7 +164,9 @@ def expression_sheet(model: FaceModel, size: tuple[int, int] = (200, 250), stren
     return contact_sheet(images, ["mean", *names], columns=6)
 
 
-def identity_sheet(model: FaceModel, rng: np.random.Generator, count: int = 11, size: tuple[int, int] = (200, 250)) -> np.ndarray:
+def identity_sheet(
+    model: FaceModel, rng: np.random.Generator, count: int = 11, size: tuple[int, int] = (200, 250)
+) -> np.ndarray:
     """Contact sheet of the mean and `count` random identities (shape and albedo, standard normal)."""
     images, labels = [render_face(model, size=size, samples=8)], ["mean"]
     for number in range(count):

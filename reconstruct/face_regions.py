@@ -5,6 +5,8 @@ landmarks and need no units. They place borders where anatomy texts do (brow, li
 lower edge of the mandible, ear) to within a few millimetres; they are no substitute for a hand-made segmentation.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from .face_model import Region
@@ -107,6 +109,9 @@ def label_regions(
     drop = v - ear_level
     ear = (side > ear_width * (1.02 + 0.20 * np.minimum(drop, 0))) & (drop > -0.65) & (drop < 0.10)
     ear &= (w < ear_plane + 0.02) & (w > ear_plane - 0.80)
+    # The hollow in front of the ear canal lies deeper than the rim around it.
+    hollow = (side > 0.80 * ear_width) & (drop > -0.45) & (drop < -0.10)
+    ear |= hollow & (w < ear_plane - 0.10) & (w > ear_plane - 0.45)
     _sides(regions, ear, left, Region.EAR_RIGHT, Region.EAR_LEFT)
 
     brow_u = np.array([*p[17:22, 0], *p[22:27, 0]])
@@ -179,7 +184,7 @@ def _inside(u: np.ndarray, v: np.ndarray, polygon: np.ndarray | list[tuple[float
 def _distance(points: np.ndarray, line: np.ndarray) -> np.ndarray:
     """(N,) distance of points (N, 3) to a polyline (M, 3)."""
     best = np.full(len(points), np.inf)
-    for a, b in zip(line[:-1], line[1:], strict=True):
+    for a, b in pairwise(line):
         along = b - a
         t = np.clip((points - a) @ along / max(along @ along, 1e-12), 0, 1)
         best = np.minimum(best, np.linalg.norm(points - a - t[:, None] * along, axis=1))

@@ -55,7 +55,9 @@ def _nose(d: np.ndarray, p: Points) -> np.ndarray:
     nose = join(nose, ellipsoid(rotated(p, (12.2, -40.5, 23.0), "y", -24.0), (0, 0, 0), (5.6, 6.6, 9.5)), 5)
     nose = join(nose, capsule(p, (0, -42.5, 35.0), (0, -45.5, 22.0), 3.4, 3.8), 4)
     d = join(d, nose, 9)
-    hole = ellipsoid(rotated(rotated(p, (6.9, -46.4, 27.6), "y", -24.0), (0, 0, 0), "x", 12.0), (0, 0, 0), (3.0, 4.6, 5.8))
+    hole = ellipsoid(
+        rotated(rotated(p, (6.9, -46.4, 27.6), "y", -24.0), (0, 0, 0), "x", 12.0), (0, 0, 0), (3.0, 4.6, 5.8)
+    )
     return carve(d, hole, 2.2)
 
 

@@ -40,7 +40,7 @@ def cylindrical_uv(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndar
 
 
 def read_vertex_uv(path: Path, vertices: int, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """UVs (N, 2) float32 from a `.mat` or `.npz` file with one (N, 2) or (2, N) array; v runs down there and is flipped.
+    """UVs (N, 2) float32 from a `.mat` or `.npz` file with one (N, 2) or (2, N) array; its v runs down and is flipped.
 
     Raises UserError for a missing or unreadable file and for an array of another size.
     """

@@ -49,7 +49,16 @@ _FANS = (
     (ROW_NECK, -45, -78, -65, -45, -37),
     (ROWS - 1, -150, -98, -21.8, -21.8, -21.8),
 )
-_AZIMUTHS_DEG = ((0, 0.0), (11, 6.2), (EYE_INNER, 12.3), (EYE_OUTER, 33.2), (66, 37.6), (102, 94.0), (119, 126.0), (COLUMNS, 180.0))
+_AZIMUTHS_DEG = (
+    (0, 0.0),
+    (11, 6.2),
+    (EYE_INNER, 12.3),
+    (EYE_OUTER, 33.2),
+    (66, 37.6),
+    (102, 94.0),
+    (119, 126.0),
+    (COLUMNS, 180.0),
+)
 
 
 @lru_cache(maxsize=1)
@@ -70,7 +79,7 @@ def mean_half_mm() -> np.ndarray:
     skin[:] = _on_rays(origins, directions)
     _relax(skin, pinned, rounds=12)
     _place_cap(points)
-    _place_lid_rims(points)
+    points[grid.lid[1:]] = lid_rim_mm(points[grid.lid[0]])
     _place_mouth_bag(points)
     points[grid.midplane, 0] = 0.0
     return points
@@ -91,7 +100,9 @@ def _ray_fan() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ahead, aside, behind = rows[:, 2], rows[:, 3], rows[:, 4]
     elevation = np.radians(aside + 0.5 * (ahead - behind) * c + (0.5 * (ahead + behind) - aside) * c * c)
     shape = (ROWS, COLUMNS + 1)
-    fan = np.stack([np.zeros(shape), *(np.broadcast_to(v, shape) for v in (rows[:, 0], rows[:, 1], azimuth, elevation))], -1)
+    fan = np.stack(
+        [np.zeros(shape), *(np.broadcast_to(v, shape) for v in (rows[:, 0], rows[:, 1], azimuth, elevation))], -1
+    )
     skin = np.zeros((grid.skin_count, 5))
     skin[grid.lower], skin[grid.upper] = fan, fan
     return skin[:, :3], skin[:, 3], skin[:, 4]
@@ -222,17 +233,13 @@ def _place_cap(points: np.ndarray) -> None:
         points[ring] = _on_rays(np.broadcast_to(origin, rays.shape), rays)
 
 
-def _place_lid_rims(points: np.ndarray) -> None:
-    """Lid edge about 2 mm thick: from the margin inwards to just under the surface of the eyeball."""
-    grid = half_grid()
+def lid_rim_mm(margin_mm: np.ndarray) -> np.ndarray:
+    """Rings (LID_RINGS, L, 3) of a lid edge about 2 mm thick, from the margin (L, 3) to just under the eyeball."""
     centre = np.array(EYE_CENTRE_MM)
-    margin = points[grid.lid[0]] - centre
-    radius = np.linalg.norm(margin, axis=1, keepdims=True)
-    # Rays from deeper than the centre keep the rim from widening: the edge stands square to the lid.
-    toward = margin / radius
-    ends = toward * (EYE_RADIUS_MM - 0.6)
-    for ring, share in zip(grid.lid[1:], (0.12, 0.35, 0.62, 0.85, 1.0), strict=True):
-        points[ring] = centre + margin + share * (ends - margin)
+    margin = margin_mm - centre
+    ends = margin * ((EYE_RADIUS_MM - 0.6) / np.linalg.norm(margin, axis=1, keepdims=True))
+    shares = np.array([0.12, 0.35, 0.62, 0.85, 1.0])[:, None, None]
+    return centre + margin + shares * (ends - margin)
 
 
 def _place_mouth_bag(points: np.ndarray) -> None:

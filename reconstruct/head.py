@@ -18,6 +18,8 @@ class VirtualHead:
 
     subject: int
     expression: str
+    coarse: TriangleMesh
+    """The face model's own mesh, before refinement."""
     base: TriangleMesh
     """Smooth surface, refined; vertices (N, 3) float64 mm."""
     base_normals: np.ndarray
@@ -86,7 +88,7 @@ def build_head(
     detailed = base.vertices_mm + displacement[:, None] * normals
     landmarks = np.where(model.landmarks[:, None] >= 0, detailed[model.landmarks], np.nan)
     return VirtualHead(
-        subject, expression, base, normals, displacement, detailed,
+        subject, expression, coarse, base, normals, displacement, detailed,
         vertex_normals(detailed, base.triangles), regions, landmarks, maps,
     )  # fmt: skip
 

@@ -113,7 +113,8 @@ class StudioScene:
         self._diffuse = diffuse
         self._albedo = self._texture(surface.albedo)
         self._roughness = self._texture(surface.roughness[..., None])
-        self._scenes: dict[str, Any] = {}
+        self._meshes: dict[str, Any] = {}
+        self._scenes: dict[tuple, Any] = {}
 
     # -- passes -------------------------------------------------------------------------------------------------
 
@@ -173,21 +174,44 @@ class StudioScene:
         self, material: str, camera: PinholeCamera, integrator: dict, spp: int, seed: int, light: Any, centred: bool = False
     ) -> np.ndarray:  # fmt: skip
         mi = self._mi
-        scene = {"type": "scene", "head": self._mesh(material)}
-        if isinstance(light, PointFlash):
-            scene["light"] = self._flash(light)
-        elif isinstance(light, np.ndarray):
-            scene["light"] = self._environment(light)
-        elif light is not None:  # a uniform surrounding: irradiance = pi * radiance
-            scene["light"] = {"type": "constant", "radiance": {"type": "rgb", "value": float(light) / math.pi}}
         aov = integrator["type"] == "aov"
         sensor = mi.load_dict(self._sensor(camera, spp, "rgb" if aov else "rgba", centred))
-        image = mi.render(mi.load_dict(scene), sensor=sensor, integrator=mi.load_dict(integrator), spp=spp, seed=seed)
+        scene = self._lit_scene(material, light)
+        image = mi.render(scene, sensor=sensor, integrator=mi.load_dict(integrator), spp=spp, seed=seed)
         array = np.array(image, dtype=np.float32)
         return array[..., -2:] if aov else array
 
+    def _lit_scene(self, material: str, light: Any) -> Any:
+        """A scene with this material and light. Scenes are kept, because a ray-tracing index of millions of triangles
+        takes longer than an image; a flash is only moved."""
+        mi = self._mi
+        if isinstance(light, PointFlash):
+            key = (material, "flash", light.falloff_exponent)
+            if key not in self._scenes:
+                self._scenes[key] = self._load_scene(material, self._flash(light))
+            scene = self._scenes[key]
+            parameters = mi.traverse(scene)
+            parameters["light.to_world"] = self._flash_transform(light)
+            parameters["light.intensity.value"] = mi.ScalarColor3f(light.energy * REFERENCE_DISTANCE_MM**2)
+            parameters.update()
+            return scene
+        if isinstance(light, np.ndarray):
+            return self._load_scene(material, self._environment(light))
+        key = (material, light)
+        if key not in self._scenes:
+            # a uniform surrounding: irradiance = pi * radiance
+            self._scenes[key] = self._load_scene(
+                material,
+                None if light is None
+                else {"type": "constant", "radiance": {"type": "rgb", "value": float(light) / math.pi}},
+            )  # fmt: skip
+        return self._scenes[key]
+
+    def _load_scene(self, material: str, light: dict | None) -> Any:
+        return self._mi.load_dict({"type": "scene", "head": self._mesh(material), **({"light": light} if light else {})})
+
     def _mesh(self, material: str) -> Any:
-        if material not in self._scenes:
+        if material not in self._meshes:
             mi, surface = self._mi, self._surface
             properties = mi.Properties()
             properties["bsdf"] = mi.load_dict(self._bsdf(material))
@@ -203,8 +227,8 @@ class StudioScene:
             buffers["vertex_texcoords"] = surface.uv.ravel()
             buffers["faces"] = surface.triangles.ravel()
             buffers.update()
-            self._scenes[material] = mesh
-        return self._scenes[material]
+            self._meshes[material] = mesh
+        return self._meshes[material]
 
     def _bsdf(self, material: str) -> dict:
         gloss = {
@@ -243,15 +267,17 @@ class StudioScene:
         cosine = 1 / np.sqrt(1 + ramp[None, :] ** 2 + ramp[:, None] ** 2)
         pattern = np.repeat((cosine**flash.falloff_exponent)[..., None], 3, axis=2).astype(np.float32)
         texture = {"type": "bitmap", "bitmap": mi.Bitmap(pattern), "raw": True, "wrap_mode": "clamp"}
-        up = [0.0, 1.0, 0.0] if abs(flash.aim_mm[1] - flash.position_mm[1]) < 0.99 * np.linalg.norm(
-            flash.aim_mm - flash.position_mm) else [0.0, 0.0, 1.0]  # fmt: skip
-        aim = mi.ScalarTransform4f().look_at(origin=list(flash.position_mm), target=list(flash.aim_mm), up=up)
-        # radiance pi * L is what a pass returns, so the intensity that gives irradiance 1 at the reference distance
-        intensity = flash.energy * REFERENCE_DISTANCE_MM**2
         return {
-            "type": "spot", "to_world": aim, "cutoff_angle": FLASH_CUTOFF_DEG, "beam_width": FLASH_CUTOFF_DEG - 0.5,
-            "intensity": {"type": "rgb", "value": intensity}, "texture": texture,
+            "type": "spot", "to_world": self._flash_transform(flash), "texture": texture,
+            "cutoff_angle": FLASH_CUTOFF_DEG, "beam_width": FLASH_CUTOFF_DEG - 0.5,
+            "intensity": {"type": "rgb", "value": flash.energy * REFERENCE_DISTANCE_MM**2},
         }  # fmt: skip
+
+    def _flash_transform(self, flash: PointFlash) -> Any:
+        forward = (flash.aim_mm - flash.position_mm) / np.linalg.norm(flash.aim_mm - flash.position_mm)
+        up = [0.0, 1.0, 0.0] if abs(forward[1]) < 0.99 else [0.0, 0.0, 1.0]
+        position, aim = flash.position_mm.tolist(), flash.aim_mm.tolist()
+        return self._mi.ScalarTransform4f().look_at(origin=position, target=aim, up=up)
 
     def _environment(self, radiance: np.ndarray) -> dict:
         mi = self._mi

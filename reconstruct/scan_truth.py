@@ -26,7 +26,7 @@ UV_FILES = {
     "displacement_mm": "truth/uv/displacement_mm.tif", "albedo": "truth/uv/albedo.tif",
     "roughness": "truth/uv/roughness.tif", "valid": "truth/uv/valid.png",
 }  # fmt: skip
-MESH_FILES = ("truth/mesh/base.ply", "truth/mesh/detailed.ply", "truth/mesh/base.obj", "truth/mesh/detailed.obj")
+MESH_FILES = ("truth/mesh/base.ply", "truth/mesh/detailed.ply", "truth/mesh/head.obj")
 CENTRE_MAPS = ("base_depth_mm.tif", "base_normal_cam.tif", "displacement_mm.tif", "albedo.tif", "uv.tif")
 VIEW_MAPS = ("depth_mm.tif", "normal_cam.tif", "region.png", "mask_face.png", "mask_head.png")
 
@@ -61,9 +61,9 @@ def write_shared_truth(
     write_tiff(root / UV_FILES["roughness"], maps.roughness, meaning="microfacet roughness, alpha = roughness^2")
     write_png(root / UV_FILES["valid"], maps.valid.astype(np.uint8) * 255)
     mesh = head.base
-    for suffix in ("ply", "obj"):
-        write_mesh(root / f"truth/mesh/base.{suffix}", mesh, normals=head.base_normals)
-        write_mesh(root / f"truth/mesh/detailed.{suffix}", mesh, head.detailed_mm, head.detailed_normals)
+    write_mesh(root / "truth/mesh/base.ply", mesh, normals=head.base_normals)
+    write_mesh(root / "truth/mesh/detailed.ply", mesh, head.detailed_mm, head.detailed_normals)
+    write_mesh(root / "truth/mesh/head.obj", head.coarse)  # small enough for a text format
     write_json(root / "truth/landmarks.json", {
         "unit": "mm", "frame": "world at the reference exposure", "order": "iBUG 68, subject's right jaw first",
         "points_mm": [None if np.isnan(p).any() else [round(float(x), 5) for x in p] for p in head.landmarks_mm],

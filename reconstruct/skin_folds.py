@@ -57,8 +57,8 @@ def roughen(
     path = CubicSpline(chord, points)(np.linspace(0.0, chord[-1], count)) if len(points) > 2 else np.linspace(*points, count)
     path = frame.snap(path)
     side = _sides(frame, path)
-    # Two scales: a slow drift of the whole line and a quick unrest.
-    drift = _wave(rng, count, 14.0) * wander_mm + _wave(rng, count, 3.2) * 0.22 * wander_mm
+    # Two scales: a slow drift of the whole line and a slight unrest. Anything quicker looks scratched, not folded.
+    drift = _wave(rng, count, 26.0) * wander_mm + _wave(rng, count, 7.0) * 0.2 * wander_mm
     return frame.snap(path + drift[:, None] * side)
 
 
@@ -194,9 +194,9 @@ def _folds(position, normal, footprint, nodes, segments, slots, items, cell_mm, 
             continue
         nx, ny, nz = np.float64(normal[i, 0]), np.float64(normal[i, 1]), np.float64(normal[i, 2])
         # A small warp of space frays the lines; the same warp everywhere, so nothing tears.
-        x += 0.16 * gradient_noise(x / 1.9, y / 1.9, z / 1.9, seed)
-        y += 0.16 * gradient_noise(x / 1.9, y / 1.9, z / 1.9, seed + np.uint64(1))
-        rough = 1.0 + 0.22 * gradient_noise(x / 2.6, y / 2.6, z / 2.6, seed + np.uint64(2))
+        x += 0.11 * gradient_noise(x / 2.4, y / 2.4, z / 2.4, seed)
+        y += 0.11 * gradient_noise(x / 2.4, y / 2.4, z / 2.4, seed + np.uint64(1))
+        rough = 1.0 + 0.14 * gradient_noise(x / 3.6, y / 3.6, z / 3.6, seed + np.uint64(2))
         total, best, value = 0.0, 1e9, 0.0
         fold = np.int64(-1)
         for e in range(first, last):
@@ -229,4 +229,6 @@ def _folds(position, normal, footprint, nodes, segments, slots, items, cell_mm, 
             )
             if depth <= 0.0:
                 value = 0.0
-        out[i] = total + value
+        total += value
+        # Where folds cross, skin does not fold twice as deep.
+        out[i] = total if total > -0.65 else -0.65 - 0.45 * (1.0 - np.exp((total + 0.65) / 0.45))

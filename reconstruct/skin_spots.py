@@ -156,9 +156,8 @@ def _add_spots(position, normal, footprint, profile, centre, axis, radius, ampli
             if q > reach * reach:
                 continue
             if profile != 1 and not known:
-                ragged = gradient_noise(x * 5.0, y * 5.0, z * 5.0, np.uint64(977))
-                if profile == 2:
-                    ragged += gradient_noise(x * 1.3, y * 1.3, z * 1.3, np.uint64(1187))
+                scale = 5.0 if profile == 0 else 2.2
+                ragged = gradient_noise(x * scale, y * scale, z * scale, np.uint64(977))
                 known = True
             gain = amplitude[s] * np.sqrt(ra * ra * rc * rc / (wa * wc))
             if profile == 0:
@@ -168,5 +167,5 @@ def _add_spots(position, normal, footprint, profile, centre, axis, radius, ampli
                 total += gain * np.exp(-q)
             else:
                 edge = q * (1.0 + 0.3 * max(-2.0, min(2.0, ragged)))
-                total += gain * np.exp(-edge * edge)
+                total += gain * np.exp(-edge * np.sqrt(edge))
         out[i] += total
