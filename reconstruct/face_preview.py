@@ -37,9 +37,10 @@ def render_face(
     before = mi.variant()
     mi.set_variant("scalar_rgb")
     try:
-        turned = model.shape_mm(alpha, beta).astype(np.float64) @ rotation(yaw_deg, pitch_deg).T
-        centre, height = _framing(model, turned, size)
-        turned -= centre
+        turn = rotation(yaw_deg, pitch_deg).T
+        # The mean face sets the frame, so that pictures of different identities and expressions compare.
+        centre, height = _framing(model, model.mean_mm @ turn, size)
+        turned = model.shape_mm(alpha, beta).astype(np.float64) @ turn - centre
         triangles = model.triangles
         albedo = model.albedo(gamma) if colours is None else np.asarray(colours)
         if clay:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.sparse import csr_matrix, diags
-from scipy.sparse.linalg import splu
 
 from .face_grid import (
     BAG_RINGS,
+    COLUMN_CHEEK,
+    COLUMN_EAR,
     COLUMNS,
     LID_RINGS,
     MOUTH_CORNER,
@@ -25,6 +26,7 @@ from .face_grid import (
     half_grid,
     mirrored,
 )
+from .face_wrap import symmetric_lu
 
 SKIN_LOW, SKIN_HIGH = 0.13, 0.999
 """Range of v covered by skin; eyeballs lie below."""
@@ -94,7 +96,7 @@ def _half_chart(grid: HalfGrid, points: np.ndarray) -> np.ndarray:
     for axis, held in ((0, np.union1d(frame, middle)), (1, frame)):
         free = np.setdiff1d(np.arange(n), held)
         load = -(laplace[free][:, held] @ uv[held, axis])
-        solved = splu(laplace[free][:, free]).solve(load)
+        solved = symmetric_lu(laplace[free][:, free]).solve(load)
         uv[free[:-1], axis] = solved[:-1]
     return uv
 
@@ -109,7 +111,7 @@ def _spacing(grid: HalfGrid, points: np.ndarray) -> tuple[np.ndarray, np.ndarray
     p = points[grid.upper]
     across = np.linalg.norm(np.diff(p[ROW_GLABELLA - 15 : ROW_MENTON], axis=1), axis=-1).mean(0)
     down = np.linalg.norm(np.diff(p[:, :70], axis=0), axis=-1).mean(1)
-    share_across = PchipInterpolator((0, 66, 102, COLUMNS), (1.0, 0.95, 0.55, 0.35))(np.arange(COLUMNS) + 0.5)
+    share_across = PchipInterpolator((0, COLUMN_CHEEK, COLUMN_EAR, COLUMNS), (1.0, 0.95, 0.55, 0.35))(np.arange(COLUMNS) + 0.5)
     share_down = PchipInterpolator(
         (0, ROW_HAIRLINE, ROW_GLABELLA, ROW_MENTON, ROW_NECK, ROWS), (0.4, 0.6, 1.0, 0.95, 0.5, 0.4)
     )(np.arange(ROWS - 1) + 0.5)

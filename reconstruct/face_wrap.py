@@ -4,8 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
-from scipy.sparse import csr_matrix, diags
-from scipy.sparse.linalg import splu
+from scipy.sparse import csc_matrix, csr_matrix, diags
+from scipy.sparse.linalg import SuperLU, splu
 
 from .face_contours import (
     EYE_CENTRE_MM,
@@ -18,6 +18,9 @@ from .face_contours import (
     lip_upper_y_mm,
 )
 from .face_grid import (
+    COLUMN_CHEEK,
+    COLUMN_EAR,
+    COLUMN_NAPE,
     COLUMNS,
     EYE_INNER,
     EYE_OUTER,
@@ -54,9 +57,9 @@ _AZIMUTHS_DEG = (
     (11, 6.2),
     (EYE_INNER, 12.3),
     (EYE_OUTER, 33.2),
-    (66, 37.6),
-    (102, 94.0),
-    (119, 126.0),
+    (COLUMN_CHEEK, 36.7),
+    (COLUMN_EAR, 91.0),
+    (COLUMN_NAPE, 127.0),
     (COLUMNS, 180.0),
 )
 
@@ -77,7 +80,9 @@ def mean_half_mm() -> np.ndarray:
     directions = np.stack([np.sin(azimuth) * flat, np.sin(elevation), np.cos(azimuth) * flat], -1)
     skin = points[: grid.skin_count]
     skin[:] = _on_rays(origins, directions)
-    _relax(skin, pinned, rounds=12)
+    _relax(skin, pinned, np.ones(len(skin), bool), rounds=4)
+    _relax(skin, pinned, (skin[:, 0] > 50.0) & (np.abs(skin[:, 1] + 12.0) < 50.0) & (skin[:, 2] < -55.0), rounds=30)
+    _relax(skin, pinned, (skin[:, 0] < 32.0) & (np.abs(skin[:, 1] + 32.0) < 27.0) & (skin[:, 2] > 5.0), rounds=10)
     _place_cap(points)
     points[grid.lid[1:]] = lid_rim_mm(points[grid.lid[0]])
     _place_mouth_bag(points)
@@ -117,7 +122,7 @@ def _on_rays(origins: np.ndarray, directions: np.ndarray, start_mm: float = 190.
 
 
 def _distance(points: np.ndarray) -> np.ndarray:
-    return head_distance_mm((points[..., 0], points[..., 1], points[..., 2]))
+    return head_distance_mm(tuple(points.T))
 
 
 def _ahead(xy: np.ndarray) -> np.ndarray:
@@ -183,12 +188,17 @@ def _spread(pinned: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     result[pinned] = offsets
     free = ~held
     load = -(plate[free][:, held] @ result[held])
-    result[free] = splu(plate[free][:, free]).solve(np.asarray(load))
+    result[free] = symmetric_lu(plate[free][:, free]).solve(np.asarray(load))
     # Azimuth (column 0) is odd across the midline.
     column = np.zeros(grid.skin_count)
     column[grid.lower] = column[grid.upper] = np.arange(COLUMNS + 1)
     result[:, 0] *= np.tanh(column / 3.0)
     return result
+
+
+def symmetric_lu(matrix: csc_matrix) -> SuperLU:
+    """Factors of a symmetric positive definite matrix, ordered for speed."""
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
 
 def _project(points: np.ndarray, rounds: int = 1) -> np.ndarray:
@@ -202,24 +212,27 @@ def _project(points: np.ndarray, rounds: int = 1) -> np.ndarray:
     return slope / size
 
 
-def _relax(skin: np.ndarray, pinned: np.ndarray, rounds: int) -> None:
-    """Evens the spacing along the surface, in place, so that the flanks of nose and ears are sampled too."""
+def _relax(skin: np.ndarray, pinned: np.ndarray, where: np.ndarray, rounds: int) -> None:
+    """Evens the spacing along the surface, in place, so that steep flanks (nose, ears) are sampled too."""
     grid, links = half_grid(), _adjacency()
     mean = diags(1.0 / np.asarray(links.sum(1)).ravel()) @ links
-    free = np.ones(len(skin), bool)
+    free = where.copy()
     free[pinned] = free[grid.upper[[0, -1]]] = False
-    middle = np.concatenate([grid.upper[:, 0], grid.lower[:, 0], grid.upper[:, -1]])
-    keep = skin[pinned].copy()
-    for round_ in range(rounds):
-        normals = _project(skin)
-        skin[pinned] = keep
-        if round_ == rounds - 1:
-            break
-        pull = (mean @ skin) - skin
+    middle = np.zeros(len(skin), bool)
+    middle[grid.upper[:, 0]] = middle[grid.lower[:, 0]] = middle[grid.upper[:, -1]] = True
+    ids = np.flatnonzero(free)
+    on_midline, mean = middle[ids], mean[ids]
+    for _ in range(rounds):
+        points = skin[ids]
+        normals = _project(points)
+        pull = mean @ skin - points
         pull -= (pull * normals).sum(1, keepdims=True) * normals
-        pull[middle, 0] = 0.0
-        skin[free] += 0.6 * pull[free]
-        skin[middle, 0] = 0.0
+        pull[on_midline, 0] = 0.0
+        skin[ids] = points + 0.6 * pull
+    points = skin[ids]
+    _project(points, 2)
+    points[on_midline, 0] = 0.0
+    skin[ids] = points
 
 
 def _place_cap(points: np.ndarray) -> None:

@@ -50,6 +50,7 @@ def use_variant(engine: Literal["scalar", "llvm"]) -> None:
             "DRJIT_LIBLLVM_PATH to its libLLVM.so (15 and 16 crash on some processors), or use --engine scalar"
         )
     mi.set_variant("llvm_ad_rgb" if engine == "llvm" else "scalar_rgb")
+    mi.set_log_level(mi.LogLevel.Error)  # it warns whenever it rounds a sample count
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from .face_model import FaceModel
 from .skin_albedo import place_pigments, skin_albedo
 from .skin_eyes import fit_eyes, paint_eyes
-from .skin_frame import Area, skin_frame, surface_points
+from .skin_frame import Area, skin_frame, surface_points, vertex_table
 from .skin_hair import place_hair
 from .skin_pores import place_pores, pore_displacement
 from .skin_relief import relief_displacement
@@ -129,14 +129,15 @@ def make_skin(
     albedo = np.full((size, size, 3), 0.2, np.float32)
     roughness = np.full((size, size), 0.5, np.float32)
     parts = {name: np.zeros((size, size), np.float32) for name in ("wrinkles", "pores", "relief") if components}
+    table = vertex_table(frame, albedo_vertices)
     for strip, texels, done in _strips(raster):
-        points = surface_points(frame, strip, texels, size, albedo_vertices)
+        points = surface_points(frame, table, strip, texels, size)
         pieces = {
             "wrinkles": wrinkles(points),
             "pores": pore_displacement(pores, points, parameters.pore_strength),
             "relief": relief_displacement(points, relief_seed, parameters.relief_strength),
         }
-        colour, cover = skin_albedo(frame, pigments, pores, hair, points)
+        colour, cover = skin_albedo(pigments, pores, hair, points)
         # Where the net bulges skin wears smooth; reusing the relief saves a noise of its own.
         texture = pieces["relief"] * np.float32(25.0 / max(parameters.relief_strength, 0.1))
         rough = skin_roughness(points, cover, texture)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from .skin_frame import EYE_LEFT, EYE_RIGHT, LIPS, Area, SkinFrame, SurfacePoints, smoothstep
+from .skin_frame import Area, SkinFrame, SurfacePoints, ramp
 from .skin_hair import Hair, paint_strokes
 from .skin_pores import Pores, beside_nose
 from .skin_spots import PATCH, Spots, add_spots, make_spots, scatter, tangent
@@ -21,6 +21,25 @@ _MELANIN = np.array([0.62, 1.0, 1.55], np.float32)
 _HAEMOGLOBIN = np.array([0.30, 1.0, 0.86], np.float32)
 """Absorption of blood relative to green: strong below 600 nm, weak in the red."""
 
+_EYEBALL, _MOUTH = int(Area.EYEBALL), int(Area.MOUTH)
+
+
+def _zones() -> np.ndarray:
+    # Blood in cheeks, nose, chin and ears; pigment around eyes and mouth.
+    table = np.zeros((2, len(Area)), np.float32)
+    for row, entries in enumerate((
+        {Area.LID: 0.09, Area.PERIORAL: 0.05, Area.FOREHEAD: 0.04, Area.MOUTH: 0.3},
+        {Area.NOSE: 0.16, Area.CHEEK: 0.08, Area.CHIN: 0.09, Area.EAR: 0.14, Area.LID: 0.06, Area.FOREHEAD: -0.05,
+         Area.NECK: -0.05, Area.MOUTH: 0.8},
+    )):  # fmt: skip
+        for area, value in entries.items():
+            table[row, area] = value
+    return table
+
+
+_ZONES = _zones()
+"""(2, len(Area)) float32: melanin and haemoglobin added by region."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pigments:
@@ -30,8 +49,6 @@ class Pigments:
     moles: Spots
     lip_gain: float
     """How much lip colour to add: 1 for a plain base, 0 where the model's own lips are red already."""
-    near_nose: np.ndarray
-    """(N,) closeness to the folds beside the nose."""
     hair: np.ndarray
     """(3,) float32 linear RGB."""
     melanin: float
@@ -66,61 +83,25 @@ def place_pigments(
     )  # fmt: skip
     dark, blond = np.array([0.016, 0.011, 0.008]), np.array([0.20, 0.115, 0.05])
     hair = (dark * (blond / dark) ** (hair_tone**1.4)).astype(np.float32)
-    return Pigments(spots, moles, _lip_gain(frame, albedo), near, hair, melanin, contrast, seed64(rng))
+    return Pigments(spots, moles, _lip_gain(frame, albedo), hair, melanin, contrast, seed64(rng))
 
 
-def skin_albedo(frame: SkinFrame, pigments: Pigments, pores: Pores, hair: Hair, points: SurfacePoints) -> tuple[np.ndarray, np.ndarray]:
+def skin_albedo(
+    pigments: Pigments, pores: Pores, hair: Hair, points: SurfacePoints
+) -> tuple[np.ndarray, np.ndarray]:
     """Linear RGB (M, 3) float32 in [0.01, 0.95] and hair coverage (M,) float32 at every point; eyeballs excepted."""
-    w = points.weights
-    m = len(w)
-    chroma = np.zeros((m, 3), np.float32)
-    _chromophores(points.position_mm, points.footprint_mm, pigments.seed, chroma)
-    skin = 1.0 - w[:, Area.MOUTH]
-    lips = smoothstep(-0.8, 0.7, points.outline_mm[:, LIPS] + 0.3 * chroma[:, 2]) * skin
-    melanin = np.full(m, pigments.melanin, np.float32)
-    blood = np.zeros(m, np.float32)
-
-    # Broad zones: blood in cheeks, nose, chin and ears; pigment around eyes and mouth and at the rim of the face.
-    blood += 0.16 * w[:, Area.NOSE] + 0.08 * w[:, Area.CHEEK] + 0.09 * w[:, Area.CHIN] + 0.14 * w[:, Area.EAR]
-    blood += 0.06 * w[:, Area.LID] - 0.05 * w[:, Area.FOREHEAD] - 0.05 * w[:, Area.NECK]
-    melanin += 0.09 * w[:, Area.LID] + 0.05 * w[:, Area.PERIORAL] + 0.04 * w[:, Area.FOREHEAD]
-    melanin += 1.0 * pigments.contrast * chroma[:, 0]
-    blood += 1.0 * pigments.contrast * chroma[:, 1]
-
-    dots = np.zeros(m, np.float32)
-    add_spots(pores.pits, points, dots)
-    # A pore is a shadowed hole with a plug: a little darker and browner than its depth alone makes it.
-    melanin -= 1.3 * np.float32(pigments.contrast / 0.06) * dots
-    dots[:] = 0.0
-    add_spots(pigments.freckles, points, dots)
-    melanin += np.minimum(dots, 0.6) * (1.0 - lips)
-    dots[:] = 0.0
-    add_spots(pigments.moles, points, dots)
-    melanin += np.minimum(dots, 1.5) * (1.0 - lips)
-    blood += 0.35 * np.minimum(dots, 1.5) * (1.0 - lips)
-
-    gain = np.float32(pigments.lip_gain)
-    streaks = np.clip(chroma[:, 2], -2.0, 2.0)
-    blood += lips * (gain * 0.62 + 0.09 * streaks)
-    melanin += lips * (gain * 0.10 + 0.03 * streaks)
-    # The vermilion border is a little lighter than the skin around it.
-    melanin -= 0.05 * np.exp(-(((points.outline_mm[:, LIPS] + 1.0) / 0.9) ** 2)) * skin
-
-    eye = np.maximum(points.outline_mm[:, EYE_RIGHT], points.outline_mm[:, EYE_LEFT])
-    lash = np.exp(-(((eye + 0.5) / 0.75) ** 2)) * (w[:, Area.EYEBALL] < 0.5)
-    blood += 0.35 * smoothstep(-0.6, 0.8, eye) + 0.8 * w[:, Area.MOUTH]
-    melanin += 0.3 * w[:, Area.MOUTH]
-
-    albedo = np.maximum(points.base_albedo, 0.01)
-    albedo = albedo * np.exp(-melanin[:, None] * _MELANIN - blood[:, None] * _HAEMOGLOBIN)
-    # Lashes seen end-on: a dark rim along the lids.
-    albedo += (0.75 * lash)[:, None] * (pigments.hair - albedo)
-    cover = np.zeros(m, np.float32)
+    m = len(points.weights)
+    dots = np.zeros((3, m), np.float32)
+    for row, spots in enumerate((pores.pits, pigments.freckles, pigments.moles)):
+        add_spots(spots, points, dots[row])
+    albedo, cover = np.empty((m, 3), np.float32), np.zeros(m, np.float32)
+    _colour(
+        points.position_mm, points.footprint_mm, points.weights, points.outline_mm, points.base_albedo, dots, _ZONES,
+        pigments.contrast, pigments.melanin, pigments.lip_gain, pigments.hair, pigments.seed, albedo,
+    )  # fmt: skip
     for strokes in (hair.brows, hair.scalp, hair.stubble):
-        coverage, tone = paint_strokes(strokes, points)
-        albedo += coverage[:, None] * (pigments.hair * np.clip(tone, 0.4, 2.0)[:, None] - albedo)
-        cover = np.maximum(cover, coverage)
-    return np.clip(albedo, 0.01, 0.95).astype(np.float32), cover
+        paint_strokes(strokes, points, pigments.hair, albedo, cover)
+    return np.clip(albedo, 0.01, 0.95, out=albedo), cover
 
 
 def _lip_gain(frame: SkinFrame, albedo: np.ndarray) -> float:
@@ -132,21 +113,50 @@ def _lip_gain(frame: SkinFrame, albedo: np.ndarray) -> float:
 
 
 @numba.njit(cache=True, parallel=True)
-def _chromophores(position, footprint, seed, out):
+def _colour(position, footprint, weights, outline, base, dots, zones, contrast, tone, lip_gain, hair, seed, out):
     for i in numba.prange(len(position)):
         x, y, z = np.float64(position[i, 0]), np.float64(position[i, 1]), np.float64(position[i, 2])
         f = np.float64(footprint[i])
+        melanin, blood = 0.0, 0.0
+        for a in range(weights.shape[1]):
+            melanin += weights[i, a] * zones[0, a]
+            blood += weights[i, a] * zones[1, a]
+        melanin += tone
         # Skin's texture has a spectrum near 1/f: equal variance in every octave, here from 64 to 0.25 mm.
-        melanin = 0.7 * octaves(x, y, z, 64.0, 8.0, 0.95, f, seed) + octaves(x, y, z, 4.0, 0.25, 0.95, f, seed + np.uint64(1))
-        blood = 0.7 * octaves(x, y, z, 50.0, 6.0, 0.95, f, seed + np.uint64(2))
-        blood += octaves(x, y, z, 3.1, 0.38, 0.85, f, seed + np.uint64(3))
+        pale = 0.7 * octaves(x, y, z, 64.0, 8.0, 0.95, f, seed)
+        pale += octaves(x, y, z, 4.0, 0.25, 0.95, f, seed + np.uint64(1))
+        red = 0.7 * octaves(x, y, z, 50.0, 6.0, 0.95, f, seed + np.uint64(2))
+        red += octaves(x, y, z, 3.1, 0.38, 0.85, f, seed + np.uint64(3))
         # Fine vessels: the zero lines of a noise are long thin curves; patches of another noise break them up.
         patch = gradient_noise(x / 9.0, y / 9.0, z / 9.0, seed + np.uint64(4))
         if patch > 0.25:
             line = gradient_noise(x / 3.0, y / 3.0, z / 3.0, seed + np.uint64(5))
             line += 0.35 * gradient_noise(x / 0.9, y / 0.9, z / 0.9, seed + np.uint64(6))
             width = 0.05 + 0.15 * f
-            blood += 1.6 * min(1.0, patch - 0.25) * (0.05 / width) * np.exp(-((line / width) ** 2))
-        out[i, 0] = melanin
-        out[i, 1] = blood
-        out[i, 2] = gradient_noise(x * 1.7, y * 0.3, z * 0.8, seed + np.uint64(7))
+            red += 1.6 * min(1.0, patch - 0.25) * (0.05 / width) * np.exp(-((line / width) ** 2))
+        melanin += contrast * pale
+        blood += contrast * red
+
+        mouth = 1.0 - weights[i, _MOUTH]
+        lip, ridge, streak = 0.0, 0.0, 0.0
+        if outline[i, 0] > -6.0:
+            streak = gradient_noise(x * 1.7, y * 0.3, z * 0.8, seed + np.uint64(7))
+            lip = ramp(-0.8, 0.7, outline[i, 0] + 0.3 * streak) * mouth
+            ridge = np.exp(-(((outline[i, 0] + 1.0) / 0.9) ** 2)) * mouth
+        # A pore is a shadowed hole with a plug: darker and browner than its depth alone makes it.
+        melanin -= 20.0 * contrast * dots[0, i]
+        melanin += (min(dots[1, i], 0.6) + min(dots[2, i], 1.5)) * (1.0 - lip)
+        blood += 0.35 * min(dots[2, i], 1.5) * (1.0 - lip)
+        blood += lip * (lip_gain * 0.62 + 0.09 * streak)
+        # The rim of the vermilion is a little lighter than the skin around it.
+        melanin += lip * (lip_gain * 0.10 + 0.03 * streak) - 0.05 * ridge
+
+        eye = max(outline[i, 2], outline[i, 3])
+        lash = 0.0
+        if eye > -4.0 and weights[i, _EYEBALL] < 0.5:
+            blood += 0.35 * ramp(-0.6, 0.8, eye)
+            lash = 0.75 * np.exp(-(((eye + 0.5) / 0.75) ** 2))
+        for c in range(3):
+            skin = max(base[i, c], 0.01) * np.exp(-melanin * _MELANIN[c] - blood * _HAEMOGLOBIN[c])
+            # Lashes seen end-on: a dark rim along the lids.
+            out[i, c] = skin + lash * (hair[c] - skin)

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from .face_model import FaceModel, Region
-from .skin_frame import Area, SurfacePoints
+from .skin_frame import Area, SurfacePoints, ramp
 from .surface_noise import gradient_noise
 
 _IRIS_COLOURS = np.array([[0.10, 0.045, 0.018], [0.16, 0.085, 0.035], [0.12, 0.13, 0.06], [0.11, 0.17, 0.22]])
@@ -63,12 +63,6 @@ def paint_eyes(eyes: Eyes, points: SurfacePoints, albedo: np.ndarray, roughness:
     roughness[where] = 0.08
 
 
-@numba.njit(cache=True)
-def _ramp(low, high, x):
-    t = min(1.0, max(0.0, (x - low) / (high - low)))
-    return t * t * (3.0 - 2.0 * t)
-
-
 @numba.njit(cache=True, parallel=True)
 def _eye_colour(position, centres, radii, iris, pupil_mm, seed, out):
     for i in numba.prange(len(position)):
@@ -83,19 +77,19 @@ def _eye_colour(position, centres, radii, iris, pupil_mm, seed, out):
         angle = np.arctan2(dy, dx)
         cx, cy = np.cos(angle), np.sin(angle)
         veins = gradient_noise(dx * 0.5, dy * 0.9, dz * 0.5, seed) + 0.5 * gradient_noise(dx, 1.7 * dy, dz, seed + np.uint64(1))
-        vein = np.exp(-((veins / 0.07) ** 2)) * _ramp(6.5, 13.0, r)
-        blush = _ramp(8.0, 15.0, r)
+        vein = np.exp(-((veins / 0.07) ** 2)) * ramp(6.5, 13.0, r)
+        blush = ramp(8.0, 15.0, r)
         red = 0.74 - 0.05 * blush - 0.05 * vein
         green = 0.68 - 0.16 * blush - 0.26 * vein
         blue = 0.64 - 0.16 * blush - 0.24 * vein
         rim = 5.9 + 0.12 * gradient_noise(3.0 * cx, 3.0 * cy, 0.5, seed + np.uint64(2))
-        inside = 1.0 - _ramp(rim - 0.35, rim + 0.25, r)
+        inside = 1.0 - ramp(rim - 0.35, rim + 0.25, r)
         # Fibres run from the pupil outwards; the collarette is a lighter, wavy ring around the pupil.
         fibre = gradient_noise(14.0 * cx, 14.0 * cy, 0.5 * r, seed + np.uint64(3))
         fibre += 0.6 * gradient_noise(30.0 * cx, 30.0 * cy, 0.8 * r, seed + np.uint64(4))
         ring = np.exp(-(((r - pupil_mm - 1.0 - 0.2 * gradient_noise(5.0 * cx, 5.0 * cy, 0.0, seed + np.uint64(5))) / 0.5) ** 2))
-        light = max(0.25, 1.0 + 0.28 * fibre + 0.45 * ring) * (1.0 - 0.75 * _ramp(4.7, 5.8, r))
-        dark = _ramp(pupil_mm - 0.12, pupil_mm + 0.18, r)
+        light = max(0.25, 1.0 + 0.28 * fibre + 0.45 * ring) * (1.0 - 0.75 * ramp(4.7, 5.8, r))
+        dark = ramp(pupil_mm - 0.12, pupil_mm + 0.18, r)
         out[i, 0] = red + inside * (0.012 + dark * (iris[0] * light * (1.0 + 0.3 * ring) - 0.012) - red)
         out[i, 1] = green + inside * (0.012 + dark * (iris[1] * light * (1.0 + 0.1 * ring) - 0.012) - green)
         out[i, 2] = blue + inside * (0.012 + dark * (iris[2] * light - 0.012) - blue)

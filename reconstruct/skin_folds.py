@@ -6,12 +6,14 @@ import numba
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
+from scipy.special import k1e
 
 from .skin_frame import SkinFrame, SurfacePoints
 from .surface_cells import CellLists, build_cells, find_cell
 from .surface_noise import gradient_noise
 
 _STEP_MM = 0.8
+_STRIDE_MM = 2.8
 _REACH = 4.6
 """Where the cross-section has died out, in half-widths."""
 
@@ -41,7 +43,8 @@ class FoldField:
     """The folds of one expression, ready for evaluation."""
 
     nodes: np.ndarray
-    """(n, 9) float64: position, unit side direction (left of the path), depth mm, half-width mm, lean."""
+    """(n, 11) float64: position, unit side direction (left of the path), depth mm, half-width mm, lean, rounding and
+    bulge of the cross-section."""
     segments: np.ndarray
     """(K, 2) int64: first node of each segment and the number of its fold; nodes of a segment are consecutive."""
     cells: CellLists
@@ -68,13 +71,13 @@ def march(
     """(n, 3) float64: a path of true length over the skin from a point, in a direction, turning steadily."""
     point, direction = frame.snap(np.asarray(start_mm, np.float64)[None])[0], np.asarray(heading, np.float64)
     path = [point]
-    angle = np.deg2rad(bend_deg_per_mm) * 1.6
-    for _ in range(max(2, int(round(length_mm / 1.6)))):
+    angle = np.deg2rad(bend_deg_per_mm) * _STRIDE_MM
+    for _ in range(max(2, int(round(length_mm / _STRIDE_MM)))):
         normal = frame.normals_at(path[-1][None])[0]
         direction = direction - normal * (normal @ direction)
         direction /= max(np.linalg.norm(direction), 1e-9)
         direction = np.cos(angle) * direction + np.sin(angle) * np.cross(normal, direction)
-        path.append(frame.snap((path[-1] + 1.6 * direction)[None])[0])
+        path.append(frame.snap((path[-1] + _STRIDE_MM * direction)[None])[0])
     return np.array(path)
 
 
@@ -125,18 +128,21 @@ def fold_field(frame: SkinFrame, folds: list[Fold], activations: dict[str, float
         n = len(fold.path_mm)
         # A fold that deepens also pulls in skin from the sides.
         width = fold.half_width_mm * (0.85 + 0.2 * strength)
+        # Fine lines are V-shaped, wide folds are rounded valleys.
+        rounding = np.clip(0.14 + 0.16 * (width - 0.7), 0.12, 0.6)
         nodes.append(np.column_stack([
-            fold.path_mm, _sides(frame, fold.path_mm), strength * fold.depth_mm, width, np.full(n, fold.lean)
+            fold.path_mm, _sides(frame, fold.path_mm), strength * fold.depth_mm, width, np.full(n, fold.lean),
+            rounding, _bulge(rounding),
         ]))  # fmt: skip
         segments.append(np.column_stack([count + np.arange(n - 1), np.full(n - 1, number)]))
         count += n
     if not nodes:
-        return FoldField(np.zeros((2, 9)), np.zeros((0, 2), np.int64), build_cells(np.zeros((0, 3)), np.zeros((0, 3)), 3.0))
+        return FoldField(np.zeros((2, 11)), np.zeros((0, 2), np.int64), build_cells(np.zeros((0, 3)), np.zeros((0, 3)), 4.0))
     node, segment = np.concatenate(nodes), np.concatenate(segments).astype(np.int64)
     a, b = node[segment[:, 0]], node[segment[:, 0] + 1]
     reach = (_REACH * np.maximum(a[:, 7], b[:, 7]) * (1.0 + 0.35 * np.abs(a[:, 8])) + 0.8)[:, None]
     low, high = np.minimum(a[:, :3], b[:, :3]) - reach, np.maximum(a[:, :3], b[:, :3]) + reach
-    return FoldField(node, segment, build_cells(low, high, 3.0))
+    return FoldField(node, segment, build_cells(low, high, 4.0))
 
 
 def fold_displacement(folds: FoldField, points: SurfacePoints, seed: np.uint64) -> np.ndarray:
@@ -144,7 +150,7 @@ def fold_displacement(folds: FoldField, points: SurfacePoints, seed: np.uint64) 
     out = np.zeros(len(points.position_mm), np.float32)
     _folds(
         points.position_mm, points.normal, points.footprint_mm, folds.nodes, folds.segments, folds.cells.slots,
-        folds.cells.items, folds.cells.cell_mm, _BULGE, seed, out,
+        folds.cells.items, folds.cells.cell_mm, seed, out,
     )  # fmt: skip
     return out * points.free
 
@@ -165,28 +171,23 @@ def _sides(frame: SkinFrame, path: np.ndarray) -> np.ndarray:
     return side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-9)
 
 
+def _bulge(rounding: np.ndarray) -> np.ndarray:
+    """Height of the shoulders that makes each half of the cross-section integrate to zero."""
+    # Integral over t > 0 of exp((e - sqrt(t^2 + e^2)) / a) = e exp(x) K1(x), x = e / a; the swell's is 1.1 sqrt(pi) / 4.
+    return rounding * k1e(rounding / 0.42) / (1.1 * np.sqrt(np.pi) / 4.0)
+
+
 @numba.njit(cache=True)
-def _section(t, bulge):
-    # A V with a rounded bottom whose flanks turn convex into the shoulders (no kink anywhere but none flat either),
-    # and a bulge beside it that holds the volume taken from the groove.
-    groove = np.exp((0.16 - np.sqrt(t * t + 0.0256)) / 0.42)
+def _section(t, rounding, bulge):
+    # A V with a rounded bottom whose flanks turn convex into the shoulders, and beside it a bulge that holds the volume
+    # taken from the groove.
+    groove = np.exp((rounding - np.sqrt(t * t + rounding * rounding)) / 0.42)
     swell = (t - 0.6) / 1.1
     return -groove + (bulge * swell * swell * np.exp(-swell * swell) if t > 0.6 else 0.0)
 
 
-def _bulge_gain() -> float:
-    t = np.linspace(0.0, 6.0, 6001)
-    groove = np.exp((0.16 - np.sqrt(t * t + 0.0256)) / 0.42).sum()
-    swell = np.maximum(t - 0.6, 0.0) / 1.1
-    return float(groove / (swell**2 * np.exp(-(swell**2))).sum())
-
-
-_BULGE = _bulge_gain()
-"""Height that makes each half of the cross-section integrate to zero."""
-
-
 @numba.njit(cache=True, parallel=True)
-def _folds(position, normal, footprint, nodes, segments, slots, items, cell_mm, bulge, seed, out):
+def _folds(position, normal, footprint, nodes, segments, slots, items, cell_mm, seed, out):
     for i in numba.prange(len(position)):
         x, y, z = np.float64(position[i, 0]), np.float64(position[i, 1]), np.float64(position[i, 2])
         first, last = find_cell(slots, cell_mm, x, y, z)
@@ -224,9 +225,8 @@ def _folds(position, normal, footprint, nodes, segments, slots, items, cell_mm, 
             distance = np.sqrt(max(0.0, square))
             turn = across / (distance + 0.25 * width)
             skew = 1.0 + 0.35 * nodes[n, 8] * turn
-            value = rough * depth * (width / blurred) * _section(distance / (blurred * skew), bulge) * (
-                1.0 + 0.3 * nodes[n, 8] * turn
-            )
+            section = _section(distance / (blurred * skew), nodes[n, 9], nodes[n, 10])
+            value = rough * depth * (width / blurred) * section * (1.0 + 0.3 * nodes[n, 8] * turn)
             if depth <= 0.0:
                 value = 0.0
         total += value

@@ -10,6 +10,7 @@ from enum import IntEnum
 import numba
 import numpy as np
 from scipy.interpolate import CubicSpline
+from scipy.ndimage import distance_transform_edt
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
@@ -51,6 +52,7 @@ LIPS, MOUTH_OPENING, EYE_RIGHT, EYE_LEFT = 0, 1, 2, 3
 """Indices of the outlines: outer lip contour, inner lip contour, both eye openings."""
 
 _RIM_REACH_MM = 12.0
+_EYEBALL, _MOUTH = int(Area.EYEBALL), int(Area.MOUTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,12 @@ class SkinFrame:
     landmarks_mm: np.ndarray
     """(68, 3) float64; NaN where the model does not know one."""
     outlines: np.ndarray
-    """(4, 96, 3) float64 closed curves: lips, mouth opening, right eye, left eye."""
+    """(4, 72, 3) float64 closed curves: lips, mouth opening, right eye, left eye."""
     skin_triangles: np.ndarray
     """(K, 3) int32: triangles without eyeball or mouth interior corners."""
     height: np.ndarray
-    """(S, S) float32: z of the foremost skin seen from the front, over the square `height_square`; -1e3 outside."""
+    """(S, S) float32: z of the foremost skin seen from the front, over the square `height_square`; continued outside
+    by the nearest point of the silhouette."""
     height_square: np.ndarray
     """(3,) float64: x and y of its lower left corner, and its side, mm."""
     tree: cKDTree
@@ -97,12 +100,10 @@ class SkinFrame:
         return out.reshape(np.shape(points_mm))
 
     def lift(self, xy_mm: np.ndarray) -> np.ndarray:
-        """Foremost skin points (M, 3) float64 at frontal coordinates (M, 2) mm; rows of NaN beside the head."""
+        """Foremost skin points (M, 3) float64 at frontal coordinates (M, 2) mm; beside the head the closest ones."""
         xy = np.asarray(xy_mm, np.float64)
         z = sample_uv(self.height, (xy - self.height_square[:2]) / self.height_square[2])
-        points = self.snap(np.column_stack([xy, z]))
-        points[z < -500.0] = np.nan
-        return points
+        return self.snap(np.column_stack([xy, z]))
 
     def normals_at(self, points_mm: np.ndarray) -> np.ndarray:
         """Unit normals (M, 3) float64 near surface points, blended from the four nearest vertices."""
@@ -140,8 +141,8 @@ def skin_frame(model: FaceModel, neutral_mm: np.ndarray) -> SkinFrame:
     landmarks = vertices[model.landmarks].astype(np.float64)
     landmarks[model.landmarks < 0] = np.nan
     # Vertices doubled along texture seams would look like open borders: work on positions.
-    _, welded = np.unique(np.round(vertices * 1000.0).astype(np.int64), axis=0, return_inverse=True)
-    welded = welded.reshape(-1).astype(np.int64)
+    grid = np.round(vertices * 1000.0).astype(np.int64) + 2**20
+    _, welded = np.unique((grid[:, 0] * 2**21 + grid[:, 1]) * 2**21 + grid[:, 2], return_inverse=True)
     corners = vertices[model.triangles].astype(np.float64)
     face_normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = np.zeros((welded.max() + 1, 3))
@@ -177,16 +178,20 @@ def skin_frame(model: FaceModel, neutral_mm: np.ndarray) -> SkinFrame:
     )
 
 
-def surface_points(
-    frame: SkinFrame, raster: UvRaster, texels: np.ndarray, map_size: int, albedo: np.ndarray
-) -> SurfacePoints:
-    """Points at flat texel indices (M,) of a raster (strip) of a map with `map_size` columns.
-
-    albedo: (N, 3) float32 vertex colours.
-    """
-    table = np.column_stack(
+def vertex_table(frame: SkinFrame, albedo: np.ndarray) -> np.ndarray:
+    """(N, 11 + len(Area)) float32: everything that surface points interpolate; albedo (N, 3) vertex colours."""
+    return np.column_stack(
         [frame.vertices_mm, frame.normals, frame.mm_per_uv, frame.rim_mm, albedo, frame.weights]
     ).astype(np.float32)
+
+
+def surface_points(
+    frame: SkinFrame, table: np.ndarray, raster: UvRaster, texels: np.ndarray, map_size: int
+) -> SurfacePoints:
+    """Points at flat texel indices (M,) of a raster, or of a strip of one, of a map with `map_size` columns.
+
+    table: from `vertex_table`.
+    """
     values = np.empty((len(texels), table.shape[1]), np.float32)
     gather(raster, texels, frame.triangles, table, values)
     return _points(frame, values, values[:, 6] / np.float32(map_size))
@@ -194,27 +199,23 @@ def surface_points(
 
 def vertex_points(frame: SkinFrame, footprint_mm: float, albedo: np.ndarray) -> SurfacePoints:
     """The model's vertices themselves as surface points."""
-    table = np.column_stack(
-        [frame.vertices_mm, frame.normals, frame.mm_per_uv, frame.rim_mm, albedo, frame.weights]
-    ).astype(np.float32)
+    table = vertex_table(frame, albedo)
     return _points(frame, table, np.full(len(table), footprint_mm, np.float32))
 
 
 def _points(frame: SkinFrame, values: np.ndarray, footprint: np.ndarray) -> SurfacePoints:
     position = np.ascontiguousarray(values[:, :3])
-    outline = np.full((len(values), 4), -30.0, np.float32)
-    _outline_distances(position, frame.outlines, outline)
-    hard = 1.0 - values[:, 11 + Area.EYEBALL] - values[:, 11 + Area.MOUTH]
-    free = smoothstep(0.2, 2.4, values[:, 7]) * np.clip(hard, 0.0, 1.0)
-    free *= smoothstep(0.6, 2.8, -outline[:, EYE_RIGHT]) * smoothstep(0.6, 2.8, -outline[:, EYE_LEFT])
-    free *= smoothstep(-0.4, 1.8, -outline[:, MOUTH_OPENING])
+    weights = np.ascontiguousarray(values[:, 11:])
+    outline = np.empty((len(values), 4), np.float32)
+    free = np.empty(len(values), np.float32)
+    _outline_distances(position, weights, np.ascontiguousarray(values[:, 7]), frame.outlines, outline, free)
     return SurfacePoints(
         position,
         np.ascontiguousarray(values[:, 3:6]),
         np.ascontiguousarray(footprint),
-        np.ascontiguousarray(values[:, 11:]),
+        weights,
         outline,
-        free.astype(np.float32),
+        free,
         np.ascontiguousarray(values[:, 8:11]),
     )
 
@@ -228,11 +229,15 @@ def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
 def _closed_curve(points: np.ndarray) -> np.ndarray:
     loop = np.vstack([points, points[:1]])
     s = np.r_[0.0, np.cumsum(np.maximum(np.linalg.norm(np.diff(loop, axis=0), axis=1), 1e-6) ** 0.5)]
-    return CubicSpline(s, loop, bc_type="periodic")(np.linspace(0.0, s[-1], 97)[:-1])
+    return CubicSpline(s, loop, bc_type="periodic")(np.linspace(0.0, s[-1], 73)[:-1])
 
 
-def _edges(triangles: np.ndarray) -> np.ndarray:
-    return np.sort(np.vstack([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+def _edges(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Undirected edges (E, 2) and how many triangles have each (E,)."""
+    n = np.int64(triangles.max()) + 1
+    a, b = triangles.ravel(), triangles[:, [1, 2, 0]].ravel()
+    key, count = np.unique(np.minimum(a, b) * n + np.maximum(a, b), return_counts=True)
+    return np.stack([key // n, key % n], 1), count
 
 
 def _soft_weights(model: FaceModel, vertices: np.ndarray, welded: np.ndarray) -> np.ndarray:
@@ -240,7 +245,7 @@ def _soft_weights(model: FaceModel, vertices: np.ndarray, welded: np.ndarray) ->
     labels = np.zeros((len(area), len(Area)), np.float32)
     labels[np.arange(len(area)), area] = 1.0
     hard = (area == Area.EYEBALL) | (area == Area.MOUTH)
-    edges = np.unique(_edges(welded[model.triangles]), axis=0)
+    edges, _ = _edges(welded[model.triangles])
     representative = np.zeros(welded.max() + 1, np.int64)
     representative[welded] = np.arange(len(welded))
     edges = edges[~(hard[representative[edges]].any(1)) & (edges[:, 0] != edges[:, 1])]
@@ -263,7 +268,7 @@ def _soft_weights(model: FaceModel, vertices: np.ndarray, welded: np.ndarray) ->
 
 
 def _rim_distance(model: FaceModel, vertices: np.ndarray, welded: np.ndarray, hard: np.ndarray) -> np.ndarray:
-    edges, count = np.unique(_edges(welded[model.triangles]), axis=0, return_counts=True)
+    edges, count = _edges(welded[model.triangles])
     positions = np.zeros((welded.max() + 1, 3), np.float32)
     positions[welded] = vertices
     rim = np.zeros(len(positions), bool)
@@ -296,8 +301,8 @@ def _front_height(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarr
     order = np.argsort(-vertices[triangles, 2].mean(1), kind="stable")
     raster = rasterize_uv((vertices[:, :2] - square[:2]) / side, triangles[order], 512)
     height = interpolate(raster, triangles[order], vertices[:, 2])[..., 0]
-    height[~raster.valid] = -1000.0
-    return square, height
+    _, (row, column) = distance_transform_edt(~raster.valid, return_indices=True)
+    return square, height[row, column]
 
 
 def _incident(triangles: np.ndarray, count: int) -> np.ndarray:
@@ -313,30 +318,44 @@ def _incident(triangles: np.ndarray, count: int) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _outline_distances(position, outlines, out):
+def ramp(low, high, x):
+    """`smoothstep` for use in kernels."""
+    t = min(1.0, max(0.0, (x - low) / (high - low)))
+    return t * t * (3.0 - 2.0 * t)
+
+
+@numba.njit(cache=True)
+def _signed_distance(x, y, curve):
+    best, inside, n = 1e9, False, len(curve)
+    for k in range(n):
+        ax, ay = curve[k, 0], curve[k, 1]
+        bx, by = curve[(k + 1) % n, 0], curve[(k + 1) % n, 1]
+        dx, dy = bx - ax, by - ay
+        t = min(1.0, max(0.0, ((x - ax) * dx + (y - ay) * dy) / max(dx * dx + dy * dy, 1e-12)))
+        ex, ey = x - ax - t * dx, y - ay - t * dy
+        best = min(best, ex * ex + ey * ey)
+        if (ay > y) != (by > y) and x < ax + (y - ay) / (by - ay) * dx:
+            inside = not inside
+    return np.sqrt(best) if inside else -np.sqrt(best)
+
+
+@numba.njit(cache=True, parallel=True)
+def _outline_distances(position, weights, rim, outlines, out, free):
+    low, high = np.empty((len(outlines), 3)), np.empty((len(outlines), 3))
     for o in range(len(outlines)):
-        curve = outlines[o]
-        n = len(curve)
-        low = np.array([curve[:, 0].min(), curve[:, 1].min(), curve[:, 2].min()])
-        high = np.array([curve[:, 0].max(), curve[:, 1].max(), curve[:, 2].max()])
-        for i in range(len(position)):
-            x, y, z = position[i, 0], position[i, 1], position[i, 2]
-            if x < low[0] - 12.0 or x > high[0] + 12.0 or y < low[1] - 12.0 or y > high[1] + 12.0:
-                continue
-            if z < low[2] - 15.0 or z > high[2] + 15.0:
-                continue
-            best, inside = 1e9, False
-            for k in range(n):
-                ax, ay = curve[k, 0], curve[k, 1]
-                bx, by = curve[(k + 1) % n, 0], curve[(k + 1) % n, 1]
-                dx, dy = bx - ax, by - ay
-                t = ((x - ax) * dx + (y - ay) * dy) / max(dx * dx + dy * dy, 1e-12)
-                t = min(1.0, max(0.0, t))
-                ex, ey = x - ax - t * dx, y - ay - t * dy
-                best = min(best, ex * ex + ey * ey)
-                if (ay > y) != (by > y) and x < ax + (y - ay) / (by - ay) * dx:
-                    inside = not inside
-            out[i, o] = max(-30.0, np.sqrt(best) if inside else -np.sqrt(best))
+        for c in range(3):
+            # Lips and lids reach a little behind their outlines, never through to the back of the head.
+            low[o, c] = outlines[o, :, c].min() - (15.0 if c == 2 else 6.0)
+            high[o, c] = outlines[o, :, c].max() + (15.0 if c == 2 else 6.0)
+    for i in numba.prange(len(position)):
+        x, y, z = np.float64(position[i, 0]), np.float64(position[i, 1]), np.float64(position[i, 2])
+        for o in range(len(outlines)):
+            near = low[o, 0] < x < high[o, 0] and low[o, 1] < y < high[o, 1] and low[o, 2] < z < high[o, 2]
+            out[i, o] = max(-30.0, _signed_distance(x, y, outlines[o])) if near else -30.0
+        hard = weights[i, _EYEBALL] + weights[i, _MOUTH]
+        still = max(0.0, 1.0 - hard) * ramp(0.2, 2.4, rim[i])
+        still *= ramp(0.6, 2.8, -out[i, EYE_RIGHT]) * ramp(0.6, 2.8, -out[i, EYE_LEFT])
+        free[i] = still * ramp(-0.4, 1.8, -out[i, MOUTH_OPENING])
 
 
 @numba.njit(cache=True)

@@ -9,7 +9,7 @@ from .skin_frame import Area, SkinFrame, SurfacePoints, smoothstep
 from .skin_spots import scatter, tangent, turn
 from .surface_cells import CellLists, build_cells, find_cell
 
-_CELL_MM = 1.2
+_CELL_MM = 1.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ def place_hair(frame: SkinFrame, rng: np.random.Generator, stubble: float) -> Ha
     return Hair(_brows(frame, brow_rng), _scalp(frame, scalp_rng), _stubble(frame, beard_rng, stubble))
 
 
-def paint_strokes(strokes: Strokes, points: SurfacePoints) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage (M,) in [0, 1] and mean tone (M,) of the hairs at every point, both float32."""
-    out = np.zeros((len(points.position_mm), 2), np.float32)
+def paint_strokes(
+    strokes: Strokes, points: SurfacePoints, colour: np.ndarray, albedo: np.ndarray, cover: np.ndarray
+) -> None:
+    """Paint hairs of `colour` (3,) times their tone over `albedo` (M, 3), raising `cover` (M,); both float32."""
     _paint(
         points.position_mm, points.normal, points.footprint_mm, strokes.start_mm, strokes.end_mm, strokes.radius_mm,
-        strokes.tone, strokes.cells.slots, strokes.cells.items, strokes.cells.cell_mm, out,
+        strokes.tone, strokes.cells.slots, strokes.cells.items, strokes.cells.cell_mm, colour, albedo, cover,
     )  # fmt: skip
-    return out[:, 0], out[:, 1]
 
 
 def scalp_cover(frame: SkinFrame) -> np.ndarray:
@@ -70,7 +70,8 @@ def _strokes(roots: np.ndarray, bends: list[np.ndarray], radius: np.ndarray, ton
     start, end = np.concatenate(points[:-1]), np.concatenate(points[1:])
     shares = 1.0 - 0.7 * (np.arange(n + 1) / n) ** 1.5
     widths = np.concatenate([np.stack([radius * shares[k], radius * shares[k + 1]], 1) for k in range(n)])
-    reach = 0.35
+    # Hair radius and half a texel of a coarse map.
+    reach = 0.28
     cells = build_cells(np.minimum(start, end) - reach, np.maximum(start, end) + reach, _CELL_MM)
     return Strokes(start, end, widths, np.tile(tone, n), cells)
 
@@ -149,7 +150,7 @@ def _stubble(frame: SkinFrame, rng: np.random.Generator, amount: float) -> Strok
 
 
 @numba.njit(cache=True, parallel=True)
-def _paint(position, normal, footprint, start, end, radius, tone, slots, items, cell_mm, out):
+def _paint(position, normal, footprint, start, end, radius, tone, slots, items, cell_mm, colour, albedo, cover):
     for i in numba.prange(len(position)):
         x, y, z = np.float64(position[i, 0]), np.float64(position[i, 1]), np.float64(position[i, 2])
         first, last = find_cell(slots, cell_mm, x, y, z)
@@ -167,12 +168,15 @@ def _paint(position, normal, footprint, start, end, radius, tone, slots, items, 
             distance = np.sqrt(max(0.0, dx * dx + dy * dy + dz * dz - height * height))
             r = radius[k, 0] + s * (radius[k, 1] - radius[k, 0])
             # Share of the texel that the hair covers: a box of the texel's width slid over the hair.
-            cover = min(distance + r, 0.5 * texel) - max(distance - r, -0.5 * texel)
-            if cover <= 0.0:
+            share = min(distance + r, 0.5 * texel) - max(distance - r, -0.5 * texel)
+            if share <= 0.0:
                 continue
-            cover = min(1.0, cover / texel)
-            clear *= 1.0 - cover
-            shade += cover * tone[k]
-            total += cover
-        out[i, 0] = 1.0 - clear
-        out[i, 1] = shade / total if total > 0.0 else 1.0
+            share = min(1.0, share / texel)
+            clear *= 1.0 - share
+            shade += share * tone[k]
+            total += share
+        if total > 0.0:
+            light = min(2.0, max(0.4, shade / total))
+            for c in range(3):
+                albedo[i, c] += (1.0 - clear) * (colour[c] * light - albedo[i, c])
+            cover[i] = max(cover[i], 1.0 - clear)

@@ -23,21 +23,23 @@ _UNEVEN_MM = {
 
 def relief_displacement(points: SurfacePoints, seed: np.uint64, strength: float) -> np.ndarray:
     """(M,) float32 mm, about zero mean; zero where `points.free` is."""
-    net = _mix(points, _NET_MM) * np.float32(strength)
-    uneven = _mix(points, _UNEVEN_MM) * np.float32(strength)
-    w = points.weights
-    across = np.clip(w[:, Area.FOREHEAD] + w[:, Area.NECK], 0.0, 1.0)
-    fine = np.clip(w[:, Area.LID] + w[:, Area.LIP] + 0.35 * w[:, Area.NOSE], 0.0, 1.0)
-    out = np.zeros(len(net), np.float32)
-    _relief(points.position_mm, points.footprint_mm, net, uneven, across, fine, seed, out)
-    return out * points.free
+    out = np.empty(len(points.position_mm), np.float32)
+    _relief(points.position_mm, points.footprint_mm, points.weights, points.free, _TABLE, strength, seed, out)
+    return out
 
 
-def _mix(points: SurfacePoints, table: dict[Area, float]) -> np.ndarray:
-    column = np.zeros(len(Area), np.float32)
-    for area, value in table.items():
-        column[area] = value
-    return points.weights @ column
+def _table() -> np.ndarray:
+    table = np.zeros((4, len(Area)), np.float32)
+    for row, entries in enumerate((
+        _NET_MM, _UNEVEN_MM, {Area.FOREHEAD: 1.0, Area.NECK: 1.0}, {Area.LID: 1.0, Area.LIP: 1.0, Area.NOSE: 0.35}
+    )):  # fmt: skip
+        for area, value in entries.items():
+            table[row, area] = value
+    return table
+
+
+_TABLE = _table()
+"""(4, len(Area)) float32: depth of the net, undulation, share of sideways cells, share of fine cells."""
 
 
 @numba.njit(cache=True)
@@ -56,26 +58,34 @@ def _net(x, y, z, size, footprint, seed):
 
 
 @numba.njit(cache=True, parallel=True)
-def _relief(position, footprint, net, uneven, across, fine, seed, out):
+def _relief(position, footprint, weights, free, table, strength, seed, out):
     for i in numba.prange(len(position)):
+        out[i] = 0.0
+        if free[i] <= 0.0:
+            continue
         x, y, z = np.float64(position[i, 0]), np.float64(position[i, 1]), np.float64(position[i, 2])
         f = np.float64(footprint[i])
-        total = uneven[i] * octaves(x, y, z, 9.0, 1.1, 0.62, f, seed)
-        if net[i] > 0.0 and fade(0.9, f) > 0.0:
+        net, uneven, across, fine = 0.0, 0.0, 0.0, 0.0
+        for a in range(weights.shape[1]):
+            net += weights[i, a] * table[0, a]
+            uneven += weights[i, a] * table[1, a]
+            across += weights[i, a] * table[2, a]
+            fine += weights[i, a] * table[3, a]
+        total = uneven * octaves(x, y, z, 9.0, 1.1, 0.62, f, seed)
+        if fade(0.7, f) > 0.0:
             # Bending the cells keeps their lines from being straight; their depth changes from place to place.
             bend = 0.13 * gradient_noise(x * 1.4, y * 1.4, z * 1.4, seed + np.uint64(11))
             side = 0.13 * gradient_noise(x * 1.4, y * 1.4, z * 1.4, seed + np.uint64(12))
             u, v, w = x + bend, y + side, z + 0.5 * (bend - side)
-            vary = 1.0 + 0.35 * gradient_noise(x / 5.0, y / 5.0, z / 5.0, seed + np.uint64(13))
-            vary = max(0.25, vary) * net[i]
-            plain = max(0.0, 1.0 - across[i] - fine[i])
+            vary = net * max(0.25, 1.0 + 0.35 * gradient_noise(x / 5.0, y / 5.0, z / 5.0, seed + np.uint64(13)))
+            plain = max(0.0, 1.0 - across - fine)
             value = 0.0
             if plain > 0.02:
                 value += plain * _net(u, v, w, 0.95, f, seed + np.uint64(21))
-            if across[i] > 0.02:
+            if across > 0.02:
                 # Squeezed heights: cells longer sideways.
-                value += across[i] * _net(0.7 * u, 1.25 * v, w, 0.95, f, seed + np.uint64(22))
-            if fine[i] > 0.02:
-                value += fine[i] * _net(u, v, w, 0.6, f, seed + np.uint64(23))
+                value += across * _net(0.7 * u, 1.25 * v, w, 0.95, f, seed + np.uint64(22))
+            if fine > 0.02:
+                value += fine * _net(u, v, w, 0.6, f, seed + np.uint64(23))
             total += vary * value
-        out[i] = total
+        out[i] = total * free[i] * strength

@@ -40,7 +40,7 @@ def make_spots(
     """Spots with their cell lists (array shapes as in Spots)."""
     # Coarse maps widen spots by up to the footprint: 0.25 mm covers maps of 1024 and more.
     reach = (_REACH[profile] * np.maximum(radius_mm.max(1), 0.05) + 0.25)[:, None] if len(centre_mm) else 0.0
-    cell = 1.0 if profile == PIT else 2.5
+    cell = 1.4 if profile == PIT else 2.5
     return Spots(
         profile, centre_mm, axis, radius_mm, amplitude, build_cells(centre_mm - reach, centre_mm + reach, cell)
     )
@@ -102,7 +102,7 @@ def turn(normal: np.ndarray, axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
 @numba.njit(cache=True)
 def _throw_darts(position, radius, kept):
     # Hashed buckets of linked lists; a collision of buckets costs time only.
-    cell = radius.max()
+    cell = np.median(radius)
     buckets = 1 << 18
     mask = np.uint64(buckets - 1)
     head = np.full(buckets, -1, np.int64)

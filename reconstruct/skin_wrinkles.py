@@ -183,15 +183,14 @@ def _under_eyes(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
     gains = {"cheek_raise": 0.6, "lid_tighten": 0.65, "lip_corner_pull": 0.3, "blink": 0.15}
     for sign, at in _sides(frame):
         lid = np.stack([at["inner"], at["lower_in"], at["lower_out"], at["outer"]])
-        tilt = sign * 0.12
         offsets = np.cumsum(rng.uniform(1.7, 2.8, 5)) + 2.0
         for order, offset in enumerate(offsets):
-            u = np.linspace(rng.uniform(0.02, 0.35), rng.uniform(0.75, 1.12), 7)
+            u = np.linspace(rng.uniform(0.0, 0.45), rng.uniform(0.6, 1.15), 7)
             base = np.stack([np.interp(u, [0.0, 0.35, 0.7, 1.0], lid[:, k], right=lid[3, k]) for k in range(2)], 1)
             base[:, 0] += sign * np.maximum(u - 1.0, 0.0) * 40.0
-            y = base[:, 1] - offset * (0.75 + 0.45 * np.sin(np.pi * np.clip(u, 0, 1))) - tilt * (u - 0.5) * sign * 6.0
+            y = base[:, 1] - offset * (0.75 + 0.45 * np.sin(np.pi * np.clip(u, 0, 1))) + rng.normal(-0.3, 1.4) * (u - 0.5)
             path = roughen(frame, _lifted(frame, *zip(base[:, 0], y, strict=True)), rng, 0.45)
-            folds.append(make_fold(path, rng.uniform(0.11, 0.26), rng.uniform(0.45, 0.75), rng, gaps=0.5, gains=gains,
+            folds.append(make_fold(path, rng.uniform(0.08, 0.24), rng.uniform(0.45, 0.85), rng, gaps=0.8, gains=gains,
                                    rest=(0.12, 0.55) if order < 3 else (0.04, 0.4)))  # fmt: skip
         # The lower border of the eye bag: broad, running from the inner corner down and out.
         u = np.linspace(0.0, 0.85, 7)

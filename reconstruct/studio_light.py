@@ -26,7 +26,7 @@ class LightComponents:
     diffuse: np.ndarray
     """(H, W, 3) float32: depolarised, body-coloured."""
     specular: np.ndarray
-    """(H, W) float32: keeps its polarisation, colourless; as if the lamp were unpolarised."""
+    """(H, W) float32: keeps its polarisation, colourless; as if the lamp were unpolarised. (H, W, 3) for surroundings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,21 @@ def light_components(
     return LightComponents((view.albedo * irradiance * coverage[..., None]).astype(np.float32), direct[..., 1])
 
 
+def environment_components(
+    scene: StudioScene, view: View, environment: np.ndarray, samples: int, seed: int
+) -> tuple[LightComponents, np.ndarray]:
+    """Light of a coloured surrounding, with scattering and light from other skin; and the coverage (H, W)."""
+    diffuse, specular, coverage = scene.environment_pass(view.camera, environment, samples, seed)
+    direct = _denoise(np.concatenate([diffuse, specular, coverage[..., None]], axis=2), view)
+    irradiance = _uncovered(direct[..., :3], coverage)
+    weight = np.where(view.truth.mask_head, coverage, 0).astype(np.float32)
+    blurred = scatter(irradiance, weight, _filled(view.truth.position_mm), view.pixel_mm)
+    irradiance = np.where(weight[..., None] > 0, blurred, irradiance)
+    irradiance = irradiance + _bounce(scene, view, environment, max(4, samples // 2), seed + 500)
+    shaded = (view.albedo * irradiance * coverage[..., None]).astype(np.float32)
+    return LightComponents(shaded, direct[..., 3:6]), coverage
+
+
 def through_polariser(
     components: LightComponents, view: View, camera: RigCamera, light: RigLight, polariser: Polariser, rig: Rig, leak: float
 ) -> np.ndarray:  # fmt: skip
@@ -116,7 +131,7 @@ def _transfer(view: View, camera: RigCamera, light: RigLight, rig: Rig) -> tuple
     return tuple(share.astype(np.float32) for share in shares)  # pyright: ignore[reportReturnType]
 
 
-def _bounce(scene: StudioScene, view: View, source: PointFlash | float, spp: int, seed: int) -> np.ndarray:
+def _bounce(scene: StudioScene, view: View, source: PointFlash | float | np.ndarray, spp: int, seed: int) -> np.ndarray:
     """Irradiance (H, W, 3) from other skin, rendered at half size, smoothed on the surface, enlarged."""
     camera = view.camera
     small = camera.scaled(max(8, camera.width_px // 2), max(8, camera.height_px // 2))
@@ -136,19 +151,18 @@ def _bounce(scene: StudioScene, view: View, source: PointFlash | float, spp: int
 
 
 def _denoise(direct: np.ndarray, view: View) -> np.ndarray:
-    """Smooth the Monte-Carlo noise of a dome render among neighbours with the same normal."""
-    coverage = direct[..., 2]
+    """Smooth the Monte-Carlo noise of a render under large lights among neighbours with the same normal.
+
+    direct: (H, W, C + 1) float32, premultiplied values and coverage last.
+    """
+    values, coverage = direct[..., :-1], direct[..., -1]
     weight = np.where(view.truth.mask_head, coverage, 0).astype(np.float32)
-    values = _uncovered(direct[..., :2], coverage)
     smooth = surface_gaussian(
-        values, weight, _filled(view.truth.position_mm), 1.5 * view.pixel_mm, view.pixel_mm,
+        _uncovered(values, coverage), weight, _filled(view.truth.position_mm), 1.5 * view.pixel_mm, view.pixel_mm,
         _filled(view.truth.normal_cam), normal_power=150.0,
     )  # fmt: skip
-    result = direct.copy()
-    inside = weight > 0
-    for channel in range(2):
-        result[..., channel] = np.where(inside, smooth[..., channel] * coverage, direct[..., channel])
-    return result
+    inside = (weight > 0)[..., None]
+    return np.concatenate([np.where(inside, smooth * coverage[..., None], values), direct[..., -1:]], axis=2)
 
 
 def _uncovered(values: np.ndarray, coverage: np.ndarray) -> np.ndarray:

@@ -25,51 +25,63 @@ class CellLists:
 
 def build_cells(lower_mm: np.ndarray, upper_mm: np.ndarray, cell_mm: float) -> CellLists:
     """Cell lists of items whose boxes of influence are `lower_mm`..`upper_mm`, both (K, 3)."""
-    if len(lower_mm) == 0:
-        return CellLists(cell_mm, np.zeros((2, 5), np.int64), np.zeros(0, np.int32))
-    low = np.floor(np.asarray(lower_mm, np.float64) / cell_mm).astype(np.int64)
-    high = np.floor(np.asarray(upper_mm, np.float64) / cell_mm).astype(np.int64)
-    spans = high - low + 1
-    counts = spans.prod(1)
-    item = np.repeat(np.arange(len(low)), counts)
-    within = np.arange(len(item)) - np.repeat(np.cumsum(counts) - counts, counts)
-    span = spans[item]
-    cell = low[item] + np.stack(
-        [within % span[:, 0], within // span[:, 0] % span[:, 1], within // (span[:, 0] * span[:, 1])], 1
-    )
-    key = ((cell[:, 2] + 2**20) * 2**21 + cell[:, 1] + 2**20) * 2**21 + cell[:, 0] + 2**20
-    order = np.argsort(key, kind="stable")
-    key, item = key[order], item[order]
-    first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
-    lengths = np.diff(np.r_[first, len(key)])
-    capacity = 1 << int(np.ceil(np.log2(2 * len(first) + 2)))
-    slots = np.zeros((capacity, 5), np.int64)
-    _insert(cell[order][first], first, lengths, slots)
-    return CellLists(cell_mm, slots, item.astype(np.int32))
+    low = np.floor(np.asarray(lower_mm, np.float64).reshape(-1, 3) / cell_mm).astype(np.int64)
+    high = np.floor(np.asarray(upper_mm, np.float64).reshape(-1, 3) / cell_mm).astype(np.int64)
+    slots, items = _fill(low, high)
+    return CellLists(cell_mm, slots, items)
 
 
 @numba.njit(cache=True)
-def _insert(cells, first, lengths, slots):
+def _slot(slots, i, j, k):
     mask = np.uint64(len(slots) - 1)
-    for c in range(len(cells)):
-        slot = hash_cell(cells[c, 0], cells[c, 1], cells[c, 2], 0) & mask
-        while slots[np.int64(slot), 4] > 0:
-            slot = (slot + np.uint64(1)) & mask
-        s = np.int64(slot)
-        slots[s, 0], slots[s, 1], slots[s, 2] = cells[c, 0], cells[c, 1], cells[c, 2]
-        slots[s, 3], slots[s, 4] = first[c], lengths[c]
+    slot = np.int64(hash_cell(i, j, k, 0) & mask)
+    while slots[slot, 4] > 0 and (slots[slot, 0] != i or slots[slot, 1] != j or slots[slot, 2] != k):
+        slot = np.int64(np.uint64(slot + 1) & mask)
+    return slot
+
+
+@numba.njit(cache=True)
+def _fill(low, high):
+    slots = np.zeros((1024, 5), np.int64)
+    used, entries = 0, 0
+    for item in range(len(low)):
+        for k in range(low[item, 2], high[item, 2] + 1):
+            for j in range(low[item, 1], high[item, 1] + 1):
+                for i in range(low[item, 0], high[item, 0] + 1):
+                    s = _slot(slots, i, j, k)
+                    if slots[s, 4] == 0:
+                        slots[s, 0], slots[s, 1], slots[s, 2] = i, j, k
+                        used += 1
+                    slots[s, 4] += 1
+                    entries += 1
+                    if 2 * used > len(slots):
+                        larger = np.zeros((2 * len(slots), 5), np.int64)
+                        for old in range(len(slots)):
+                            if slots[old, 4] > 0:
+                                larger[_slot(larger, slots[old, 0], slots[old, 1], slots[old, 2])] = slots[old]
+                        slots = larger
+    # Ranges one after the other, then the items in ascending order; column 3 serves as the write position meanwhile.
+    start = 0
+    for s in range(len(slots)):
+        slots[s, 3] = start
+        start += slots[s, 4]
+    items = np.empty(entries, np.int32)
+    for item in range(len(low)):
+        for k in range(low[item, 2], high[item, 2] + 1):
+            for j in range(low[item, 1], high[item, 1] + 1):
+                for i in range(low[item, 0], high[item, 0] + 1):
+                    s = _slot(slots, i, j, k)
+                    items[slots[s, 3]] = item
+                    slots[s, 3] += 1
+    for s in range(len(slots)):
+        slots[s, 3] -= slots[s, 4]
+    return slots, items
 
 
 @numba.njit(cache=True, inline="always")
 def find_cell(slots, cell_mm, x, y, z):
     """(first, last) range of items whose influence reaches the cell of a point."""
-    i, j, k = np.int64(np.floor(x / cell_mm)), np.int64(np.floor(y / cell_mm)), np.int64(np.floor(z / cell_mm))
-    mask = np.uint64(len(slots) - 1)
-    slot = np.int64(hash_cell(i, j, k, 0) & mask)
-    first, last = 0, 0
-    while slots[slot, 4] > 0:
-        if slots[slot, 0] == i and slots[slot, 1] == j and slots[slot, 2] == k:
-            first, last = slots[slot, 3], slots[slot, 3] + slots[slot, 4]
-            break
-        slot = np.int64(np.uint64(slot + 1) & mask)
-    return first, last
+    s = _slot(
+        slots, np.int64(np.floor(x / cell_mm)), np.int64(np.floor(y / cell_mm)), np.int64(np.floor(z / cell_mm))
+    )
+    return slots[s, 3], slots[s, 3] + slots[s, 4]

@@ -1,14 +1,13 @@
 """Noise attached to points of space, not to texels: the same point gives the same value at any map resolution.
 
-Scalar numba functions for use inside kernels. Randomness comes from an integer hash (the finaliser of MurmurHash3,
-A. Appleby) of cell coordinates and a seed, so that results do not depend on the order of evaluation or on threads.
+Scalar numba functions for use inside kernels. Randomness comes from an integer hash (a round of MurmurHash3's
+finaliser, A. Appleby) of cell coordinates and a seed, so that results do not depend on the order of evaluation or on threads.
 """
 
 import numba
 import numpy as np
 
 _MIX_A = np.uint64(0xFF51AFD7ED558CCD)
-_MIX_B = np.uint64(0xC4CEB9FE1A85EC53)
 _PRIME_X = np.uint64(0x9E3779B97F4A7C15)
 _PRIME_Y = np.uint64(0xC2B2AE3D27D4EB4F)
 _PRIME_Z = np.uint64(0x165667B19E3779F9)
@@ -20,16 +19,15 @@ def hash_cell(ix, iy, iz, seed):
     """64 random bits of an integer cell."""
     h = (np.uint64(ix) * _PRIME_X) ^ (np.uint64(iy) * _PRIME_Y) ^ (np.uint64(iz) * _PRIME_Z) ^ np.uint64(seed)
     h = (h ^ (h >> _SHIFT)) * _MIX_A
-    h = (h ^ (h >> _SHIFT)) * _MIX_B
     return h ^ (h >> _SHIFT)
 
 
 @numba.njit(cache=True, inline="always")
 def _slope(h, x, y, z):
     # Gradient with components in {-3, -1, 1, 3}/3: cheap, no axis preferred, no table.
-    gx = np.float64(np.int64(h & np.uint64(3)) * 2 - 3)
-    gy = np.float64(np.int64((h >> np.uint64(2)) & np.uint64(3)) * 2 - 3)
-    gz = np.float64(np.int64((h >> np.uint64(4)) & np.uint64(3)) * 2 - 3)
+    gx = np.float64(np.int64((h >> np.uint64(40)) & np.uint64(3)) * 2 - 3)
+    gy = np.float64(np.int64((h >> np.uint64(46)) & np.uint64(3)) * 2 - 3)
+    gz = np.float64(np.int64((h >> np.uint64(52)) & np.uint64(3)) * 2 - 3)
     return gx * x + gy * y + gz * z
 
 
@@ -95,14 +93,27 @@ def cellular(x, y, z, seed):
     v = 0.60 * x + 0.66 * y - 0.45 * z + 9.41
     w = -0.11 * x + 0.63 * y + 0.77 * z - 2.63
     i, j, k = np.int64(np.floor(u)), np.int64(np.floor(v)), np.int64(np.floor(w))
+    u, v, w = u - i, v - j, w - k
     first, second = 9.0, 9.0
-    for dk in range(-1, 2):
-        for dj in range(-1, 2):
-            for di in range(-1, 2):
+    for c in range(3):
+        # The middle layer first: most of the others then turn out too far to hold one of the two nearest.
+        dk = (c + 1) // 2 * (1 - 2 * (c % 2))
+        far_w = 0.0 if dk == 0 else (w + 0.1 if dk < 0 else 1.1 - w) ** 2
+        if far_w >= second:
+            continue
+        for b in range(3):
+            dj = (b + 1) // 2 * (1 - 2 * (b % 2))
+            far_v = far_w + (0.0 if dj == 0 else (v + 0.1 if dj < 0 else 1.1 - v) ** 2)
+            if far_v >= second:
+                continue
+            for a in range(3):
+                di = (a + 1) // 2 * (1 - 2 * (a % 2))
+                if far_v + (0.0 if di == 0 else (u + 0.1 if di < 0 else 1.1 - u) ** 2) >= second:
+                    continue
                 h = hash_cell(i + di, j + dj, k + dk, seed)
-                px = i + di + 0.1 + 0.8 * np.float64(h & np.uint64(0xFFFF)) / 65536.0 - u
-                py = j + dj + 0.1 + 0.8 * np.float64((h >> np.uint64(16)) & np.uint64(0xFFFF)) / 65536.0 - v
-                pz = k + dk + 0.1 + 0.8 * np.float64((h >> np.uint64(32)) & np.uint64(0xFFFF)) / 65536.0 - w
+                px = di + 0.1 + 0.8 * np.float64((h >> np.uint64(8)) & np.uint64(0xFFFF)) / 65536.0 - u
+                py = dj + 0.1 + 0.8 * np.float64((h >> np.uint64(26)) & np.uint64(0xFFFF)) / 65536.0 - v
+                pz = dk + 0.1 + 0.8 * np.float64((h >> np.uint64(44)) & np.uint64(0xFFFF)) / 65536.0 - w
                 d = px * px + py * py + pz * pz
                 if d < first:
                     second, first = first, d

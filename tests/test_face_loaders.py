@@ -70,7 +70,7 @@ def write_bfm(
         data[f"{group}/model/mean"] = mean.astype(np.float32)
         data[f"{group}/model/pcaBasis"] = np.linalg.qr(rng.normal(size=(size, components)))[0].astype(np.float32)
         data[f"{group}/model/pcaVariance"] = np.linspace(9, 1, components).astype(np.float32)
-        data[f"{group}/model/noiseVariance"] = np.float32(0)
+        data[f"{group}/model/noiseVariance"] = np.zeros((), np.float32)
     data["shape/representer/points"] = vertices.T.astype(np.float32)
     data["shape/representer/cells"] = triangles.T.astype(np.int32)
     data.update(changes)  # pyright: ignore[reportArgumentType, reportCallIssue]
