@@ -23,10 +23,15 @@ def write_tiff(path: str | Path, image: np.ndarray, **description: Any) -> None:
     compression = "zlib" if image.dtype == np.float32 else None
     with atomic_path(path) as temporary:
         tifffile.imwrite(
-            temporary, image, photometric="rgb" if image.ndim == 3 else "minisblack", compression=compression,
-            compressionargs={"level": 1} if compression else None, rowsperstrip=64,
-            description=json.dumps(description, allow_nan=False), metadata=None,
-        )  # fmt: skip
+            temporary,
+            image,
+            photometric="rgb" if image.ndim == 3 else "minisblack",
+            compression=compression,
+            compressionargs={"level": 1} if compression else None,
+            rowsperstrip=64,
+            description=json.dumps(description, allow_nan=False),
+            metadata=None,
+        )
 
 
 def read_tiff(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:

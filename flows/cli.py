@@ -1,0 +1,65 @@
+"""The `mesoface` command: wiring, errors and exit codes. The commands themselves live beside this file.
+
+Exit codes: 0 done; 1 a check found something wrong; 2 bad input (one clear message); 130 interrupted (run again to
+continue).
+"""
+
+import sys
+
+from cyclopts import App, CycloptsError
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from ..capture.errors import UserError
+from . import demo, doctor, face_model_commands, rig_commands, studio_commands
+
+app = App(
+    name="mesoface",
+    help="From the shutter to skin detail: capture, reconstruction and synthesis of faces in millimetres.",
+    help_format="plaintext",
+)
+app.command(demo.demo)
+app.command(doctor.doctor)
+
+studio = App(name="studio", help="The virtual studio: render scans and portraits of virtual people with exact truth.")
+studio.command(studio_commands.render)
+studio.command(studio_commands.portrait)
+studio.command(studio_commands.verify)
+app.command(studio)
+
+rig = App(name="rig", help="The rig description: cameras, lamps, polarisers, limits.")
+rig.command(rig_commands.check)
+rig.command(rig_commands.example)
+app.command(rig)
+
+face_model = App(name="face-model", help="Face models: procedural, BFM, ICT-FaceKit, eos.")
+face_model.command(face_model_commands.info)
+face_model.command(face_model_commands.convert)
+face_model.command(face_model_commands.render)
+app.command(face_model)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Errors a user can mend are one message on standard error."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        result = app(arguments, exit_on_error=False, print_error=True)
+    except CycloptsError:
+        return 2
+    except ValidationError as error:
+        for problem in error.errors():
+            where = "-".join(str(part) for part in problem["loc"])
+            errors.print(f"[bold red]error:[/] {escape(where)}: {escape(problem['msg'])}, found {problem['input']!r}")
+        return 2
+    except UserError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        return 2
+    except KeyboardInterrupt:
+        errors.print("interrupted; every finished file is kept, run the same command again to continue")
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -35,7 +35,9 @@ def activations_of(expression: str) -> dict[str, float]:
         except ValueError:
             weight = -1.0
         if not 0.0 <= weight <= 1.0:
-            raise UserError(f"expression {expression!r}: weight {weight_text!r} of {name!r} must be a number from 0 to 1")
+            raise UserError(
+                f"expression {expression!r}: weight {weight_text!r} of {name!r} must be a number from 0 to 1"
+            )
         if name in EXPRESSIONS:
             units = EXPRESSIONS[name]
         elif name in UNIT_NAMES:

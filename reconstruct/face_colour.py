@@ -4,7 +4,7 @@ import numpy as np
 
 from .face_grid import half_grid, mirrored
 from .face_model import Region
-from .face_parts import IRIS_RADIUS_MM, PUPIL_RADIUS_MM, brow_coordinates, hairline_y_mm, half_regions
+from .face_parts import IRIS_RADIUS_MM, PUPIL_RADIUS_MM, brow_coordinates, above_hairline_mm, half_regions
 from .face_primitives import bump, ease
 
 ALBEDO_NAMES = ("lightness", "redness", "yellowness", "cheek_redness", "lip_colour", "hair_lightness")
@@ -55,8 +55,7 @@ def _masks(half_mm: np.ndarray) -> dict[str, np.ndarray]:
     along, above = brow_coordinates(x, y)
     half_width = 4.2 * ease(along, -0.10, 0.12) * (1.0 - 0.62 * ease(along, 0.45, 1.08)) * ease(along, 1.10, 0.92)
     brow = ease(np.abs(above), half_width + 1.0, half_width - 1.4) * (half_width > 0.8) * (z > -30.0)
-    hair = ease(y - hairline_y_mm(x, z), -3.0, 4.0) * (y > -100.0)
-    hair *= 1.0 - ((region == Region.EAR_LEFT) | (region == Region.NECK))
+    hair = ease(above_hairline_mm(x, y, z), -2.5, 3.5) * (region != Region.EAR_LEFT)
     lip = np.isin(region, (Region.LIP_UPPER, Region.LIP_LOWER)).astype(float)
     wet, inside = np.zeros(grid.count), np.zeros(grid.count)
     wet[grid.lid[1:]] = 1.0

@@ -1,6 +1,7 @@
 """Landmarks and regions of the procedural face, and its eyeballs."""
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from .face_contours import EYE_CENTRE_MM, EYE_RADIUS_MM, lip_lower_y_mm, lip_upper_y_mm
 from .face_grid import (
@@ -15,6 +16,7 @@ from .face_grid import (
     mirrored,
 )
 from .face_model import Region
+from .face_sculpt import ear_relief_mm
 
 IRIS_RADIUS_MM, PUPIL_RADIUS_MM = 5.9, 2.2
 EYEBALL_TURNS = 40
@@ -83,11 +85,24 @@ def brow_coordinates(x_mm: np.ndarray, y_mm: np.ndarray) -> tuple[np.ndarray, np
     return (x_mm - xs[0]) / (xs[-1] - xs[0]), y_mm - fit(np.clip(x_mm, xs[0] - 4.0, xs[-1] + 4.0))
 
 
-def hairline_y_mm(x_mm: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
-    """Height of the edge of the scalp hair above each point, mm: over the forehead, round the ear, down to the nape."""
-    depth = np.array([-175.0, -130.0, -112.0, -104.0, -92.0, -76.0, -66.0, -60.0, -46.0, -34.0, -20.0, 0.0, 14.0, 40.0])
-    height = np.array([-78.0, -72.0, -50.0, -20.0, 22.0, 24.0, -6.0, -2.0, 22.0, 36.0, 52.0, 62.0, 67.0, 67.0])
-    return np.interp(z_mm, depth, height) - 5.0 * np.exp(-((x_mm / 16.0) ** 2)) * (z_mm > -40.0)
+def above_hairline_mm(x_mm: np.ndarray, y_mm: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
+    """Distance (about) into the scalp hair: over the forehead, round the ear, down to the nape; negative outside."""
+    depth = (-190.0, -150.0, -126.0, -114.0, -106.0, -97.0, -88.0, -78.0, -70.0, -62.0, -50.0, -36.0, -20.0, 0.0, 14.0, 40.0)
+    height = (-84.0, -80.0, -70.0, -50.0, -16.0, 14.0, 20.0, 12.0, -8.0, -4.0, 20.0, 38.0, 53.0, 62.0, 67.0, 67.0)
+    line = PchipInterpolator(depth, height)
+    peak = 4.0 * np.exp(-((x_mm / 16.0) ** 2)) * (z_mm > -40.0)
+    return (y_mm - line(z_mm) + peak) / np.sqrt(1.0 + line(z_mm, 1) ** 2)
+
+
+def on_ear(half_mm: np.ndarray) -> np.ndarray:
+    """(n,) bool: points of the left auricle."""
+    x, y, z = half_mm.T
+    box = (z > -122.0) & (z < -64.0) & (np.abs(y + 12.0) < 38.0) & (x > 50.0)
+    bowl = ((z + 84.0) / 11.0) ** 2 + ((y + 15.0) / 14.0) ** 2 < 1.0
+    found = np.zeros(len(x), bool)
+    ids = np.flatnonzero(box)
+    found[ids] = (ear_relief_mm(tuple(half_mm[ids].T)) > 1.6) | bowl[ids]
+    return found
 
 
 def half_regions(half_mm: np.ndarray) -> np.ndarray:
@@ -115,9 +130,8 @@ def half_regions(half_mm: np.ndarray) -> np.ndarray:
     region[face & lid & (x > nose_half)] = Region.EYELID_LEFT
     along, above = brow_coordinates(x, y)
     region[face & (along > -0.06) & (along < 1.06) & (np.abs(above) < 5.0) & (z > -25.0)] = Region.BROW_LEFT
-    region[(y > hairline_y_mm(x, z)) & (y > -80.0)] = Region.SCALP
-    auricle = (z < -66.0) & (z > -112.0) & (y > -52.0) & (y < 26.0) & (x > 0.5 * (73.5 + 66.0))
-    region[auricle] = Region.EAR_LEFT
+    region[above_hairline_mm(x, y, z) > 0.0] = Region.SCALP
+    region[on_ear(half_mm)] = Region.EAR_LEFT
 
     corner = slice(0, MOUTH_CORNER + 1)
     xc = np.minimum(x, 25.0)

@@ -85,10 +85,10 @@ def _eye(d: np.ndarray, p: Points) -> np.ndarray:
 
 
 def _ear(d: np.ndarray, p: Points) -> np.ndarray:
-    x, y, z = q = rotated(rotated(p, (71.0, -12.0, -90.0), "y", -24.0), (0, 0, 0), "x", -13.0)
+    x, y, z = q = rotated(rotated(p, (68.5, -12.0, -90.0), "y", -28.0), (0, 0, 0), "x", -13.0)
     outline = np.sqrt((y / 28.0) ** 2 + ((z + 0.14 * y) / 15.0) ** 2 + 1e-9)
     plate = ellipsoid(q, (-1.0, 0, -1), (4.5, 29.0, 15.5))
-    plate = join(plate, ellipsoid(q, (0.0, -25, 5), (3.6, 8.5, 6.5)), 6)
+    plate = join(plate, ellipsoid(q, (-1.5, -23.5, 5.5), (3.8, 8.5, 7.0)), 7)
     # The rim runs from the front over the top and the back, and dies out into the lobe.
     rim_radius = 2.9 - 1.6 * ease(y, -12.0, -26.0) - 1.4 * ease(z, 6.0, 14.0) * ease(y, 12.0, -6.0)
     rim = np.sqrt(((outline - 0.93) * 17.0) ** 2 + (x - 2.6) ** 2 + 1e-9) - rim_radius
@@ -98,8 +98,14 @@ def _ear(d: np.ndarray, p: Points) -> np.ndarray:
     ear = join(ear, capsule(q, (-4, -6, 12), (3.0, -8, 10), 4.0, 3.2), 4)
     # Flesh behind the ear keeps the gap shallow enough for the grid to follow.
     d = join(d, ellipsoid(p, (64, -11, -107), (10.0, 26.0, 15.0)), 10)
-    d = join(d, ear, 7)
+    d = join(d, ellipsoid(p, (58, -34, -80), (8.0, 12.0, 12.0)), 10)
+    d = join(d, ear, 9)
     return carve(d, ellipsoid(q, (5.0, -4.5, 2.0), (6.5, 9.5, 6.5)), 3.5)
+
+
+def ear_relief_mm(p: Points) -> np.ndarray:
+    """How far each point stands off the side of the head as it would be without ears."""
+    return _jaw_and_neck(_midface(_skull(p), p), p)
 
 
 def _relief(d: np.ndarray, p: Points) -> np.ndarray:

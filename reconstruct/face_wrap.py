@@ -80,9 +80,10 @@ def mean_half_mm() -> np.ndarray:
     directions = np.stack([np.sin(azimuth) * flat, np.sin(elevation), np.cos(azimuth) * flat], -1)
     skin = points[: grid.skin_count]
     skin[:] = _on_rays(origins, directions)
+    skin[pinned] = targets
     _relax(skin, pinned, np.ones(len(skin), bool), rounds=4)
     _relax(skin, pinned, (skin[:, 0] > 50.0) & (np.abs(skin[:, 1] + 12.0) < 50.0) & (skin[:, 2] < -55.0), rounds=30)
-    _relax(skin, pinned, (skin[:, 0] < 32.0) & (np.abs(skin[:, 1] + 32.0) < 27.0) & (skin[:, 2] > 5.0), rounds=10)
+    _relax(skin, pinned, (skin[:, 0] < 32.0) & (np.abs(skin[:, 1] + 44.0) < 40.0) & (skin[:, 2] > 5.0), rounds=14)
     _place_cap(points)
     points[grid.lid[1:]] = lid_rim_mm(points[grid.lid[0]])
     _place_mouth_bag(points)
@@ -150,9 +151,9 @@ def _pins() -> tuple[np.ndarray, np.ndarray]:
     pin(grid.upper[ROW_MOUTH, : MOUTH_CORNER + 1], np.stack([x, line], -1))
     pin(grid.lower[ROW_MOUTH, :MOUTH_CORNER], np.stack([x, line], -1)[:-1])
     # Near the corner the borders run into the line, where grid rows need room: they are followed only up to there.
-    up, low = np.maximum(lip_upper_y_mm(x), line + 2.6), np.minimum(lip_lower_y_mm(x), line - 2.6)
-    pin(grid.upper[ROW_LIP_UPPER, : MOUTH_CORNER + 1], np.stack([x, up], -1))
-    pin(grid.upper[ROW_LIP_LOWER, : MOUTH_CORNER + 1], np.stack([x, low], -1))
+    near = slice(0, MOUTH_CORNER - 6)
+    pin(grid.upper[ROW_LIP_UPPER, near], np.stack([x, lip_upper_y_mm(x)], -1)[near])
+    pin(grid.upper[ROW_LIP_LOWER, near], np.stack([x, lip_lower_y_mm(x)], -1)[near])
     return np.concatenate(vertices), _ahead(np.concatenate(places))
 
 
@@ -222,11 +223,13 @@ def _relax(skin: np.ndarray, pinned: np.ndarray, where: np.ndarray, rounds: int)
     middle[grid.upper[:, 0]] = middle[grid.lower[:, 0]] = middle[grid.upper[:, -1]] = True
     ids = np.flatnonzero(free)
     on_midline, mean = middle[ids], mean[ids]
-    for _ in range(rounds):
+    for round_ in range(rounds):
         points = skin[ids]
         normals = _project(points)
         pull = mean @ skin - points
-        pull -= (pull * normals).sum(1, keepdims=True) * normals
+        # The first rounds let the sheet lift off, which undoes tangles; the others slide along the surface.
+        if round_ >= rounds // 2:
+            pull -= (pull * normals).sum(1, keepdims=True) * normals
         pull[on_midline, 0] = 0.0
         skin[ids] = points + 0.6 * pull
     points = skin[ids]

@@ -71,7 +71,9 @@ def build_head(
     if model.expression_is_units:
         beta = model.beta_from_units(activations)
     else:
-        drawn = np.random.Generator(np.random.PCG64(list(expression.encode()))).standard_normal(len(model.expression_mm))
+        drawn = np.random.Generator(np.random.PCG64(list(expression.encode()))).standard_normal(
+            len(model.expression_mm)
+        )
         beta = np.zeros_like(drawn) if expression == "neutral" else np.clip(drawn, -2, 2)
     progress("skin maps")
     neutral_mm = model.shape_mm(alpha)
@@ -88,9 +90,18 @@ def build_head(
     detailed = base.vertices_mm + displacement[:, None] * normals
     landmarks = np.where(model.landmarks[:, None] >= 0, detailed[model.landmarks], np.nan)
     return VirtualHead(
-        subject, expression, coarse, base, normals, displacement, detailed,
-        vertex_normals(detailed, base.triangles), regions, landmarks, maps,
-    )  # fmt: skip
+        subject,
+        expression,
+        coarse,
+        base,
+        normals,
+        displacement,
+        detailed,
+        vertex_normals(detailed, base.triangles),
+        regions,
+        landmarks,
+        maps,
+    )
 
 
 def sample_displacement(maps: SkinMaps, mesh: TriangleMesh) -> np.ndarray:

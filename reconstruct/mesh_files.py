@@ -9,8 +9,9 @@ from ..capture.files import write_bytes, write_text
 from .mesh_refine import TriangleMesh
 
 
-def write_mesh(path: str | Path, mesh: TriangleMesh, vertices_mm: np.ndarray | None = None,
-               normals: np.ndarray | None = None) -> None:  # fmt: skip
+def write_mesh(
+    path: str | Path, mesh: TriangleMesh, vertices_mm: np.ndarray | None = None, normals: np.ndarray | None = None
+) -> None:
     """Write `mesh` as .ply or .obj by the suffix, atomically.
 
     Args:
@@ -25,10 +26,12 @@ def write_mesh(path: str | Path, mesh: TriangleMesh, vertices_mm: np.ndarray | N
     vertex, coordinate = unique // len(mesh.uv), unique % len(mesh.uv)
     positions = mesh.vertices_mm if vertices_mm is None else vertices_mm
     made = trimesh.Trimesh(
-        positions[vertex], corner.reshape(-1, 3), process=False,
+        positions[vertex],
+        corner.reshape(-1, 3),
+        process=False,
         vertex_normals=None if normals is None else normals[vertex],
         visual=trimesh.visual.TextureVisuals(uv=mesh.uv[coordinate].astype(np.float64)),
-    )  # fmt: skip
+    )
     if path.suffix == ".ply":
         write_bytes(path, trimesh.exchange.ply.export_ply(made, vertex_normal=normals is not None))
     elif path.suffix == ".obj":

@@ -25,7 +25,9 @@ class TriangleMesh:
 
     def __post_init__(self) -> None:
         if self.vertices_mm.ndim != 2 or self.vertices_mm.shape[1] != 3 or self.triangles.shape[1:] != (3,):
-            raise ValueError(f"vertices {self.vertices_mm.shape}, triangles {self.triangles.shape}: expected (N,3), (T,3)")
+            raise ValueError(
+                f"vertices {self.vertices_mm.shape}, triangles {self.triangles.shape}: expected (N,3), (T,3)"
+            )
         if self.uv_triangles.shape != self.triangles.shape:
             raise ValueError(f"uv_triangles {self.uv_triangles.shape} differ from triangles {self.triangles.shape}")
 
@@ -104,8 +106,10 @@ def _unique_edges(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _pn_midpoint(vertices: np.ndarray, normals: np.ndarray, ends: np.ndarray) -> np.ndarray:
     a, b = vertices[ends[:, 0]], vertices[ends[:, 1]]
     edge = b - a
-    lift = ((edge * normals[ends[:, 1]]).sum(1, keepdims=True) * normals[ends[:, 1]]
-            - (edge * normals[ends[:, 0]]).sum(1, keepdims=True) * normals[ends[:, 0]]) / 8  # fmt: skip
+    lift = (
+        (edge * normals[ends[:, 1]]).sum(1, keepdims=True) * normals[ends[:, 1]]
+        - (edge * normals[ends[:, 0]]).sum(1, keepdims=True) * normals[ends[:, 0]]
+    ) / 8
     return (a + b) / 2 + lift
 
 

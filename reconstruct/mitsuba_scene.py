@@ -62,7 +62,7 @@ class SurfaceData:
     normals: np.ndarray
     """(M, 3) float32."""
     uv: np.ndarray
-    """(M, 2) float32."""
+    """(M, 2) float32, v counted from the top as the renderer does."""
     triangles: np.ndarray
     """(T, 3) uint32, in the order of the source mesh."""
     albedo: np.ndarray
@@ -72,17 +72,27 @@ class SurfaceData:
 
 
 def surface_data(
-    vertices_mm: np.ndarray, normals: np.ndarray, triangles: np.ndarray, uv: np.ndarray, uv_triangles: np.ndarray,
-    albedo: np.ndarray, roughness: np.ndarray,
-) -> SurfaceData:  # fmt: skip
+    vertices_mm: np.ndarray,
+    normals: np.ndarray,
+    triangles: np.ndarray,
+    uv: np.ndarray,
+    uv_triangles: np.ndarray,
+    albedo: np.ndarray,
+    roughness: np.ndarray,
+) -> SurfaceData:
     """Split vertices where a UV seam gives them several texture coordinates."""
     keys = triangles.astype(np.int64).ravel() * len(uv) + uv_triangles.ravel()
     unique, corner = np.unique(keys, return_inverse=True)
     vertex, coordinate = unique // len(uv), unique % len(uv)
+    from_top = uv[coordinate] * [1.0, -1.0] + [0.0, 1.0]  # Mitsuba counts v downwards from a bitmap's first row
     return SurfaceData(
-        vertices_mm[vertex].astype(np.float32), normals[vertex].astype(np.float32), uv[coordinate].astype(np.float32),
-        corner.reshape(-1, 3).astype(np.uint32), albedo, roughness,
-    )  # fmt: skip
+        vertices_mm[vertex].astype(np.float32),
+        normals[vertex].astype(np.float32),
+        from_top.astype(np.float32),
+        corner.reshape(-1, 3).astype(np.uint32),
+        albedo,
+        roughness,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +131,9 @@ class StudioScene:
 
     def flash_pass(self, camera: PinholeCamera, flash: PointFlash, spp: int, seed: int = 0) -> np.ndarray:
         """Direct light of one flash: (H, W, 3) float32 = diffuse per unit albedo, specular, coverage."""
-        image = self._render("split", camera, {"type": "direct", "emitter_samples": 1, "bsdf_samples": 0}, spp, seed, flash)
+        image = self._render(
+            "split", camera, {"type": "direct", "emitter_samples": 1, "bsdf_samples": 0}, spp, seed, flash
+        )
         # the split material reflects diffusely in red only, and half of each lobe: see _bsdf
         specular = 2.0 * np.pi * image[..., 1]
         diffuse = 2.0 * np.pi * (image[..., 0] - image[..., 1])
@@ -172,8 +184,15 @@ class StudioScene:
     # -- building blocks ----------------------------------------------------------------------------------------
 
     def _render(
-        self, material: str, camera: PinholeCamera, integrator: dict, spp: int, seed: int, light: Any, centred: bool = False
-    ) -> np.ndarray:  # fmt: skip
+        self,
+        material: str,
+        camera: PinholeCamera,
+        integrator: dict,
+        spp: int,
+        seed: int,
+        light: Any,
+        centred: bool = False,
+    ) -> np.ndarray:
         mi = self._mi
         aov = integrator["type"] == "aov"
         sensor = mi.load_dict(self._sensor(camera, spp, "rgb" if aov else "rgba", centred))
@@ -203,13 +222,16 @@ class StudioScene:
             # a uniform surrounding: irradiance = pi * radiance
             self._scenes[key] = self._load_scene(
                 material,
-                None if light is None
+                None
+                if light is None
                 else {"type": "constant", "radiance": {"type": "rgb", "value": float(light) / math.pi}},
-            )  # fmt: skip
+            )
         return self._scenes[key]
 
     def _load_scene(self, material: str, light: dict | None) -> Any:
-        return self._mi.load_dict({"type": "scene", "head": self._mesh(material), **({"light": light} if light else {})})
+        return self._mi.load_dict(
+            {"type": "scene", "head": self._mesh(material), **({"light": light} if light else {})}
+        )
 
     def _mesh(self, material: str) -> Any:
         if material not in self._meshes:
@@ -219,9 +241,13 @@ class StudioScene:
             if material == "albedo":  # the surface shines with its own albedo: the fastest way to filter a texture
                 properties["emitter"] = mi.load_dict({"type": "area", "radiance": self._albedo})
             mesh = mi.Mesh(
-                "head", len(surface.vertices_mm), len(surface.triangles),
-                has_vertex_normals=True, has_vertex_texcoords=True, props=properties,
-            )  # fmt: skip
+                "head",
+                len(surface.vertices_mm),
+                len(surface.triangles),
+                has_vertex_normals=True,
+                has_vertex_texcoords=True,
+                props=properties,
+            )
             buffers = mi.traverse(mesh)
             buffers["vertex_positions"] = surface.vertices_mm.ravel()
             buffers["vertex_normals"] = surface.normals.ravel()
@@ -233,9 +259,11 @@ class StudioScene:
 
     def _bsdf(self, material: str) -> dict:
         gloss = {
-            "type": "principled", "base_color": {"type": "rgb", "value": 0.0}, "eta": SKIN_INDEX,
+            "type": "principled",
+            "base_color": {"type": "rgb", "value": 0.0},
+            "eta": SKIN_INDEX,
             "roughness": self._roughness,
-        }  # fmt: skip
+        }
         if material == "split":
             # one render separates both lobes: the diffuse one is red, the specular one grey
             red = {"type": "rgb", "value": [1.0, 0.0, 0.0]}
@@ -251,9 +279,13 @@ class StudioScene:
             return {"type": "diffuse", "reflectance": reflectance}
         # light enters and leaves through a smooth dielectric: Fresnel transmission both ways; no specular lobe
         return {
-            "type": "plastic", "int_ior": SKIN_INDEX, "ext_ior": 1.0, "nonlinear": False,
-            "diffuse_reflectance": reflectance, "specular_reflectance": 0.0,
-        }  # fmt: skip
+            "type": "plastic",
+            "int_ior": SKIN_INDEX,
+            "ext_ior": 1.0,
+            "nonlinear": False,
+            "diffuse_reflectance": reflectance,
+            "specular_reflectance": 0.0,
+        }
 
     def _texture(self, image: np.ndarray) -> Any:
         mi = self._mi
@@ -269,10 +301,13 @@ class StudioScene:
         pattern = np.repeat((cosine**flash.falloff_exponent)[..., None], 3, axis=2).astype(np.float32)
         texture = {"type": "bitmap", "bitmap": mi.Bitmap(pattern), "raw": True, "wrap_mode": "clamp"}
         return {
-            "type": "spot", "to_world": self._flash_transform(flash), "texture": texture,
-            "cutoff_angle": FLASH_CUTOFF_DEG, "beam_width": FLASH_CUTOFF_DEG - 0.5,
+            "type": "spot",
+            "to_world": self._flash_transform(flash),
+            "texture": texture,
+            "cutoff_angle": FLASH_CUTOFF_DEG,
+            "beam_width": FLASH_CUTOFF_DEG - 0.5,
             "intensity": {"type": "rgb", "value": flash.energy * REFERENCE_DISTANCE_MM**2},
-        }  # fmt: skip
+        }
 
     def _flash_transform(self, flash: PointFlash) -> Any:
         forward = (flash.aim_mm - flash.position_mm) / np.linalg.norm(flash.aim_mm - flash.position_mm)
@@ -291,8 +326,11 @@ class StudioScene:
         rotation = camera.cam_from_world.rotation.T @ np.diag([-1.0, -1.0, 1.0])  # Mitsuba: x left, y up, z forward
         world = np.eye(4)
         world[:3, :3], world[:3, 3] = rotation, camera.centre_mm
-        sampler = {"type": "stratified", "sample_count": 1, "jitter": False} if centred else {
-            "type": "multijitter", "sample_count": spp}  # fmt: skip
+        sampler = (
+            {"type": "stratified", "sample_count": 1, "jitter": False}
+            if centred
+            else {"type": "multijitter", "sample_count": spp}
+        )
         return {
             "type": "perspective",
             "fov": math.degrees(2 * math.atan(camera.width_px / 2 / camera.fx_px)),
@@ -303,14 +341,18 @@ class StudioScene:
             "far_clip": 100000.0,
             "to_world": mi.ScalarTransform4f(world.tolist()),
             "film": {
-                "type": "hdrfilm", "width": camera.width_px, "height": camera.height_px, "rfilter": {"type": "box"},
-                "pixel_format": pixel_format, "component_format": "float32", "sample_border": False,
+                "type": "hdrfilm",
+                "width": camera.width_px,
+                "height": camera.height_px,
+                "rfilter": {"type": "box"},
+                "pixel_format": pixel_format,
+                "component_format": "float32",
+                "sample_border": False,
             },
             "sampler": sampler,
-        }  # fmt: skip
+        }
 
 
 def _uncover(rgba: np.ndarray) -> np.ndarray:
     """Colours divided by coverage, 0 where there is none."""
     return rgba[..., :3] / np.maximum(rgba[..., 3:4], 1e-6)
-

@@ -47,8 +47,16 @@ class PortraitOptions:
     engine: Literal["scalar", "llvm"] = "scalar"
 
     def __post_init__(self) -> None:
-        limits = (("width_px", 64, 8000), ("height_px", 64, 8000), ("yaw_deg", -100, 100), ("pitch_deg", -80, 80),
-                  ("roll_deg", -180, 180), ("distance_mm", 250, 20000), ("focal_mm", 10, 1000), ("samples", 1, 1024))  # fmt: skip
+        limits = (
+            ("width_px", 64, 8000),
+            ("height_px", 64, 8000),
+            ("yaw_deg", -100, 100),
+            ("pitch_deg", -80, 80),
+            ("roll_deg", -180, 180),
+            ("distance_mm", 250, 20000),
+            ("focal_mm", 10, 1000),
+            ("samples", 1, 1024),
+        )
         for name, low, high in limits:
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"portrait: {name} is {getattr(self, name)}, allowed are {low} to {high}")
@@ -89,10 +97,17 @@ def make_portrait(options: PortraitOptions, head: VirtualHead | None = None) -> 
     surroundings = make_environment(rng)
     camera = options.camera()
     mesh = head.base
-    scene = StudioScene(surface_data(
-        head.detailed_mm, head.detailed_normals, mesh.triangles, mesh.uv, mesh.uv_triangles,
-        head.skin.albedo, head.skin.roughness,
-    ))  # fmt: skip
+    scene = StudioScene(
+        surface_data(
+            head.detailed_mm,
+            head.detailed_normals,
+            mesh.triangles,
+            mesh.uv,
+            mesh.uv_triangles,
+            head.skin.albedo,
+            head.skin.roughness,
+        )
+    )
     truth = view_truth(camera, scene.triangle_pass(camera), head)
     if not truth.mask_head.any():
         raise UserError("portrait: the head is outside the picture; choose a shorter focal_mm or a larger distance_mm")
@@ -113,9 +128,12 @@ def portrait_head(options: PortraitOptions) -> VirtualHead:
     """The head of a portrait, refined to what its size can show."""
     size = StudioOptions(width_px=max(48, options.width_px), height_px=max(32, options.height_px))
     return build_head(
-        load_face_model(options.face_model), options.subject, options.expression, edge_mm=size.edge_mm,
+        load_face_model(options.face_model),
+        options.subject,
+        options.expression,
+        edge_mm=size.edge_mm,
         map_size=size.map_size,
-    )  # fmt: skip
+    )
 
 
 def write_portrait(options: PortraitOptions, out: Path) -> Path:
@@ -147,16 +165,30 @@ def write_portrait(options: PortraitOptions, out: Path) -> Path:
     write_png(out / "mask_face.png", made.truth.mask_face.astype(np.uint8) * 255)
     write_mesh(out / "head.obj", made.head.coarse)
     camera = made.camera
-    write_json(out / "truth.json", {
-        "landmarks_px": [None if np.isnan(p).any() else [round(float(x), 4) for x in p] for p in made.landmarks_px],
-        "landmarks_mm": [None if np.isnan(p).any() else [round(float(x), 4) for x in p] for p in made.head.landmarks_mm],
-        "fx_px": camera.fx_px, "fy_px": camera.fy_px, "cx_px": camera.cx_px, "cy_px": camera.cy_px,
-        "rotation_cam_from_world": camera.cam_from_world.rotation.tolist(),
-        "translation_mm_cam_from_world": camera.cam_from_world.translation_mm.tolist(),
-    })  # fmt: skip
+    write_json(
+        out / "truth.json",
+        {
+            "landmarks_px": [None if np.isnan(p).any() else [round(float(x), 4) for x in p] for p in made.landmarks_px],
+            "landmarks_mm": [
+                None if np.isnan(p).any() else [round(float(x), 4) for x in p] for p in made.head.landmarks_mm
+            ],
+            "fx_px": camera.fx_px,
+            "fy_px": camera.fy_px,
+            "cx_px": camera.cx_px,
+            "cy_px": camera.cy_px,
+            "rotation_cam_from_world": camera.cam_from_world.rotation.tolist(),
+            "translation_mm_cam_from_world": camera.cam_from_world.translation_mm.tolist(),
+        },
+    )
     names = sorted(p.name for p in out.iterdir() if p.is_file() and p.name != MANIFEST and ".part" not in p.name)
-    write_json(manifest_path, {
-        "format": "mesoface-portrait", "schema_version": 1, "content_hash": sha256_json(content), "content": content,
-        "files": {name: sha256_file(out / name) for name in names},
-    })  # fmt: skip
+    write_json(
+        manifest_path,
+        {
+            "format": "mesoface-portrait",
+            "schema_version": 1,
+            "content_hash": sha256_json(content),
+            "content": content,
+            "files": {name: sha256_file(out / name) for name in names},
+        },
+    )
     return out

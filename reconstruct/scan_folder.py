@@ -69,10 +69,18 @@ class ScanFolder:
         self._save(complete=True)
 
     def _save(self, complete: bool) -> None:
-        write_json(self.folder / MANIFEST, {
-            "format": FORMAT, "schema_version": SCHEMA_VERSION, "content_hash": self._hash, "complete": complete,
-            "content": self._content, "facts": self.facts, "files": dict(sorted(self._files.items())),
-        })  # fmt: skip
+        write_json(
+            self.folder / MANIFEST,
+            {
+                "format": FORMAT,
+                "schema_version": SCHEMA_VERSION,
+                "content_hash": self._hash,
+                "complete": complete,
+                "content": self._content,
+                "facts": self.facts,
+                "files": dict(sorted(self._files.items())),
+            },
+        )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -87,7 +95,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise UserError(f"{path}: is not a scan manifest (format {FORMAT!r} expected)")
     if found.get("schema_version", 0) > SCHEMA_VERSION:
-        raise UserError(f"{path}: schema version {found['schema_version']} is newer than {SCHEMA_VERSION}; update mesoface")
+        raise UserError(
+            f"{path}: schema version {found['schema_version']} is newer than {SCHEMA_VERSION}; update mesoface"
+        )
     return found
 
 
@@ -97,8 +107,11 @@ def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     for group in sorted({*old, *new}):
         a, b = old.get(group), new.get(group)
         if isinstance(a, dict) and isinstance(b, dict):
-            changes += [f"{key} {a.get(key)!r} there, {b.get(key)!r} asked for" for key in sorted({*a, *b})
-                        if a.get(key) != b.get(key) and not isinstance(a.get(key), (dict, list))]  # fmt: skip
+            changes += [
+                f"{key} {a.get(key)!r} there, {b.get(key)!r} asked for"
+                for key in sorted({*a, *b})
+                if a.get(key) != b.get(key) and not isinstance(a.get(key), (dict, list))
+            ]
             if a != b and not changes:
                 changes.append(f"another {group}")
         elif a != b:

@@ -23,9 +23,11 @@ from .truth import ViewTruth
 
 COLMAP_FILES = ("cameras.txt", "images.txt", "points3D.txt")
 UV_FILES = {
-    "displacement_mm": "truth/uv/displacement_mm.tif", "albedo": "truth/uv/albedo.tif",
-    "roughness": "truth/uv/roughness.tif", "valid": "truth/uv/valid.png",
-}  # fmt: skip
+    "displacement_mm": "truth/uv/displacement_mm.tif",
+    "albedo": "truth/uv/albedo.tif",
+    "roughness": "truth/uv/roughness.tif",
+    "valid": "truth/uv/valid.png",
+}
 MESH_FILES = ("truth/mesh/base.ply", "truth/mesh/detailed.ply", "truth/mesh/head.obj")
 CENTRE_MAPS = ("base_depth_mm.tif", "base_normal_cam.tif", "displacement_mm.tif", "albedo.tif", "uv.tif")
 VIEW_MAPS = ("depth_mm.tif", "normal_cam.tif", "region.png", "mask_face.png", "mask_head.png")
@@ -34,7 +36,15 @@ VIEW_MAPS = ("depth_mm.tif", "normal_cam.tif", "region.png", "mask_face.png", "m
 def shared_truth_files() -> list[str]:
     """Files that `write_shared_truth` makes, relative to the scan folder."""
     colmap = [f"truth/colmap/{name}" for name in COLMAP_FILES]
-    return [*colmap, *UV_FILES.values(), *MESH_FILES, "lights.json", "cameras.json", "truth/landmarks.json", "truth/motion.json"]
+    return [
+        *colmap,
+        *UV_FILES.values(),
+        *MESH_FILES,
+        "lights.json",
+        "cameras.json",
+        "truth/landmarks.json",
+        "truth/motion.json",
+    ]
 
 
 def view_truth_files(camera_name: str, is_centre: bool) -> list[str]:
@@ -43,9 +53,13 @@ def view_truth_files(camera_name: str, is_centre: bool) -> list[str]:
 
 
 def write_shared_truth(
-    folder: ScanFolder, head: VirtualHead, rig: Rig, options: StudioOptions,
-    motion: tuple[RigidTransform, ...], plan: tuple[Shot, ...],
-) -> None:  # fmt: skip
+    folder: ScanFolder,
+    head: VirtualHead,
+    rig: Rig,
+    options: StudioOptions,
+    motion: tuple[RigidTransform, ...],
+    plan: tuple[Shot, ...],
+) -> None:
     """Write what all views share: cameras, lights, UV maps, meshes, landmarks, motion."""
     root = folder.folder
     cameras = {
@@ -64,20 +78,34 @@ def write_shared_truth(
     write_mesh(root / "truth/mesh/base.ply", mesh, normals=head.base_normals)
     write_mesh(root / "truth/mesh/detailed.ply", mesh, head.detailed_mm, head.detailed_normals)
     write_mesh(root / "truth/mesh/head.obj", head.coarse)  # small enough for a text format
-    write_json(root / "truth/landmarks.json", {
-        "unit": "mm", "frame": "world at the reference exposure", "order": "iBUG 68, subject's right jaw first",
-        "points_mm": [None if np.isnan(p).any() else [round(float(x), 5) for x in p] for p in head.landmarks_mm],
-    })  # fmt: skip
-    write_json(root / "truth/motion.json", {
-        "unit": "mm", "meaning": "world_from_head: x_world = rotation @ x_head + translation_mm",
-        "exposures": [{"shot": shot.stem, "rotation": m.rotation.tolist(), "translation_mm": m.translation_mm.tolist()}
-                      for shot, m in zip(plan, motion, strict=True)],
-    })  # fmt: skip
+    write_json(
+        root / "truth/landmarks.json",
+        {
+            "unit": "mm",
+            "frame": "world at the reference exposure",
+            "order": "iBUG 68, subject's right jaw first",
+            "points_mm": [None if np.isnan(p).any() else [round(float(x), 5) for x in p] for p in head.landmarks_mm],
+        },
+    )
+    write_json(
+        root / "truth/motion.json",
+        {
+            "unit": "mm",
+            "meaning": "world_from_head: x_world = rotation @ x_head + translation_mm",
+            "exposures": [
+                {"shot": shot.stem, "rotation": m.rotation.tolist(), "translation_mm": m.translation_mm.tolist()}
+                for shot, m in zip(plan, motion, strict=True)
+            ],
+        },
+    )
     folder.facts = {
-        "subject": head.subject, "expression": head.expression, "vertices": len(mesh.vertices_mm),
-        "triangles": len(mesh.triangles), "map_size": options.map_size,
+        "subject": head.subject,
+        "expression": head.expression,
+        "vertices": len(mesh.vertices_mm),
+        "triangles": len(mesh.triangles),
+        "map_size": options.map_size,
         "region_names": {str(int(region)): region.name.lower() for region in Region},
-    }  # fmt: skip
+    }
     folder.record(*shared_truth_files())
 
 
@@ -92,7 +120,9 @@ def write_view_truth(folder: ScanFolder, name: str, truth: ViewTruth, base_depth
     write_png(root / "mask_head.png", truth.mask_head.astype(np.uint8) * 255)
     if base_depth_mm is not None:
         write_tiff(root / "base_depth_mm.tif", base_depth_mm, unit="mm", along="optical axis", outside="NaN")
-        write_tiff(root / "base_normal_cam.tif", truth.base_normal_cam, frame=frame, surface="base, beneath the visible point")
+        write_tiff(
+            root / "base_normal_cam.tif", truth.base_normal_cam, frame=frame, surface="base, beneath the visible point"
+        )
         write_tiff(root / "displacement_mm.tif", truth.displacement_mm, unit="mm", along="base normal", outside="NaN")
         write_tiff(root / "albedo.tif", truth.albedo, encoding="linear")
         uv = np.concatenate([truth.uv, np.zeros_like(truth.uv[..., :1])], axis=2)
@@ -104,21 +134,36 @@ def _cameras(cameras: dict[str, PinholeCamera], rig: Rig) -> dict[str, Any]:
     sensor = Sensor()
     return {
         "pixel_convention": "pixel centres at integer coordinates; COLMAP adds 0.5 to cx, cy",
-        "sensor": {"black_level": sensor.black_level, "white_level": sensor.white_level, "full_well_e": sensor.full_well_e,
-                   "read_noise_e": sensor.read_noise_e, "bayer_pattern": "RGGB"},
+        "sensor": {
+            "black_level": sensor.black_level,
+            "white_level": sensor.white_level,
+            "full_well_e": sensor.full_well_e,
+            "read_noise_e": sensor.read_noise_e,
+            "bayer_pattern": "RGGB",
+        },
         "linear_from_sensor": "linear = (value - black) / (white - black) / exposure_gain",
         "cameras": {
             name: {
-                "role": rig.camera(name).role, "serial": rig.camera(name).serial,
-                "analyser": rig.camera(name).analyser, "analyser_deg": rig.camera(name).analyser_deg,
-                "exposure_gain": EXPOSURE_GAIN * rig.camera(name).exposure.iso / 100
+                "role": rig.camera(name).role,
+                "serial": rig.camera(name).serial,
+                "analyser": rig.camera(name).analyser,
+                "analyser_deg": rig.camera(name).analyser_deg,
+                "exposure_gain": EXPOSURE_GAIN
+                * rig.camera(name).exposure.iso
+                / 100
                 * (11.0 / rig.camera(name).exposure.aperture) ** 2,
-                "width_px": c.width_px, "height_px": c.height_px, "fx_px": c.fx_px, "fy_px": c.fy_px,
-                "cx_px": c.cx_px, "cy_px": c.cy_px, "rotation_cam_from_world": c.cam_from_world.rotation.tolist(),
+                "width_px": c.width_px,
+                "height_px": c.height_px,
+                "fx_px": c.fx_px,
+                "fy_px": c.fy_px,
+                "cx_px": c.cx_px,
+                "cy_px": c.cy_px,
+                "rotation_cam_from_world": c.cam_from_world.rotation.tolist(),
                 "translation_mm_cam_from_world": c.cam_from_world.translation_mm.tolist(),
-            } for name, c in cameras.items()
+            }
+            for name, c in cameras.items()
         },
-    }  # fmt: skip
+    }
 
 
 def lights_description(rig: Rig, options: StudioOptions) -> dict[str, Any]:
@@ -126,22 +171,30 @@ def lights_description(rig: Rig, options: StudioOptions) -> dict[str, Any]:
     lights = []
     for light in rig.lights:
         entry: dict[str, Any] = {
-            "name": light.name, "role": light.role, "channel": light.channel, "polariser": light.polariser,
+            "name": light.name,
+            "role": light.role,
+            "channel": light.channel,
+            "polariser": light.polariser,
             "relative_energy": light.relative_energy,
-        }  # fmt: skip
+        }
         if light.role == "flash" and light.position_mm is not None:
-            film_deg = film_angle_deg(rig.cross_camera, light, rig.subject.target_mm) if light.polariser == "linear" else None
+            film_deg = (
+                film_angle_deg(rig.cross_camera, light, rig.subject.target_mm) if light.polariser == "linear" else None
+            )
             entry |= {
-                "position_mm": list(light.position_mm), "aim_mm": list(light.aim_mm),
-                "falloff_exponent": light.falloff_exponent, "film_deg": film_deg,
-                "film_axis_world": None if film_deg is None
+                "position_mm": list(light.position_mm),
+                "aim_mm": list(light.aim_mm),
+                "falloff_exponent": light.falloff_exponent,
+                "film_deg": film_deg,
+                "film_axis_world": None
+                if film_deg is None
                 else film_axis_world(light.position_mm, light.aim_mm, film_deg).tolist(),
                 "intensity_rgb": [light.relative_energy * REFERENCE_DISTANCE_MM**2] * 3,
-            }  # fmt: skip
+            }
         lights.append(entry)
     return {
         "frame": "world: x to the subject's left, y up, z to the centre camera; mm",
-        "irradiance": "E = intensity * cos(angle to aim)^falloff_exponent / distance_mm^2; a uniform light: relative_energy",
+        "irradiance": "E = intensity * cos(angle to aim)^falloff_exponent / distance_mm^2; uniform: relative_energy",
         "diffuse": "linear light of a surface = albedo * E * max(0, n.l), halved behind an analyser"
         + ("" if options.diffuse == "lambert" else "; times the coated surface's Fresnel transmission in and out"),
         "diffuse_model": options.diffuse,

@@ -29,9 +29,7 @@ def exposure_gain(exposure: Exposure) -> float:
     return EXPOSURE_GAIN * (exposure.iso / 100) * (11.0 / exposure.aperture) ** 2
 
 
-def expose(
-    linear: np.ndarray, exposure: Exposure, sensor: Sensor, rng: np.random.Generator | None
-) -> np.ndarray:
+def expose(linear: np.ndarray, exposure: Exposure, sensor: Sensor, rng: np.random.Generator | None) -> np.ndarray:
     """Sensor numbers (H, W, 3) uint16 for linear light (H, W, 3) float.
 
     Black level + signal + shot noise (Poisson) + read noise (Gaussian), clipped at the white level; noise may go below

@@ -141,7 +141,8 @@ def _colour(position, footprint, weights, outline, base, dots, zones, contrast, 
         lip, ridge, streak = 0.0, 0.0, 0.0
         if outline[i, 0] > -6.0:
             streak = gradient_noise(x * 1.7, y * 0.3, z * 0.8, seed + np.uint64(7))
-            lip = ramp(-0.8, 0.7, outline[i, 0] + 0.3 * streak) * mouth
+            soft = gradient_noise(x / 1.6, y / 1.6, z / 1.6, seed + np.uint64(8))
+            lip = ramp(-1.0, 0.9, outline[i, 0] + 0.07 * streak + 0.2 * soft) * mouth
             ridge = np.exp(-(((outline[i, 0] + 1.0) / 0.9) ** 2)) * mouth
         # A pore is a shadowed hole with a plug: darker and browner than its depth alone makes it.
         melanin -= 20.0 * contrast * dots[0, i]

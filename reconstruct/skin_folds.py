@@ -198,13 +198,26 @@ def _folds(position, normal, footprint, nodes, segments, slots, items, cell_mm, 
         x += 0.11 * gradient_noise(x / 2.4, y / 2.4, z / 2.4, seed)
         y += 0.11 * gradient_noise(x / 2.4, y / 2.4, z / 2.4, seed + np.uint64(1))
         rough = 1.0 + 0.14 * gradient_noise(x / 3.6, y / 3.6, z / 3.6, seed + np.uint64(2))
-        total, best, value = 0.0, 1e9, 0.0
+        total, best, weight = 0.0, 1e9, 0.0
+        depth, width, lean, rounding, bulge, across = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         fold = np.int64(-1)
-        for e in range(first, last):
-            n, number = segments[items[e], 0], segments[items[e], 1]
+        for e in range(first, last + 1):
+            number = segments[items[e], 1] if e < last else np.int64(-2)
             if number != fold:
-                total += value
-                fold, best, value = number, 1e9, 0.0
+                if depth > 0.0:
+                    # Coarse texels average the groove: the same volume, wider.
+                    w = width / weight
+                    blurred = np.sqrt(w * w + (0.8 * footprint[i]) ** 2)
+                    distance = np.sqrt(max(0.0, best))
+                    tilt = lean / weight * (across / weight) / (distance + 0.25 * w)
+                    section = _section(distance / (blurred * (1.0 + 0.35 * tilt)), rounding / weight, bulge / weight)
+                    total += rough * (depth / weight) * (w / blurred) * section * (1.0 + 0.3 * tilt)
+                best, weight = 1e9, 0.0
+                depth, width, lean, rounding, bulge, across = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+                fold = number
+            if e == last:
+                break
+            n = segments[items[e], 0]
             ax, ay, az = nodes[n, 0], nodes[n, 1], nodes[n, 2]
             ex, ey, ez = nodes[n + 1, 0] - ax, nodes[n + 1, 1] - ay, nodes[n + 1, 2] - az
             s = ((x - ax) * ex + (y - ay) * ey + (z - az) * ez) / max(ex * ex + ey * ey + ez * ez, 1e-12)
@@ -214,21 +227,21 @@ def _folds(position, normal, footprint, nodes, segments, slots, items, cell_mm, 
             if abs(height) > 7.0:
                 continue
             square = dx * dx + dy * dy + dz * dz - height * height
-            if square >= best:
-                continue
-            best = square
-            depth = nodes[n, 6] + s * (nodes[n + 1, 6] - nodes[n, 6])
-            width = nodes[n, 7] + s * (nodes[n + 1, 7] - nodes[n, 7])
-            # Coarse texels average the groove: the same volume, wider.
-            blurred = np.sqrt(width * width + (0.8 * footprint[i]) ** 2)
-            across = dx * nodes[n, 3] + dy * nodes[n, 4] + dz * nodes[n, 5]
-            distance = np.sqrt(max(0.0, square))
-            turn = across / (distance + 0.25 * width)
-            skew = 1.0 + 0.35 * nodes[n, 8] * turn
-            section = _section(distance / (blurred * skew), nodes[n, 9], nodes[n, 10])
-            value = rough * depth * (width / blurred) * section * (1.0 + 0.3 * nodes[n, 8] * turn)
-            if depth <= 0.0:
-                value = 0.0
-        total += value
-        # Where folds cross, skin does not fold twice as deep.
-        out[i] = total if total > -0.65 else -0.65 - 0.45 * (1.0 - np.exp((total + 0.65) / 0.45))
+            best = min(best, square)
+            # Distance is that to the nearest piece; depth, width and side are blended over all pieces near by, as they
+            # would jump where two far parts of a bent fold are equally close.
+            near = 1.0 / (square + 0.1)
+            near = near * near * near
+            weight += near
+            depth += near * (nodes[n, 6] + s * (nodes[n + 1, 6] - nodes[n, 6]))
+            width += near * (nodes[n, 7] + s * (nodes[n + 1, 7] - nodes[n, 7]))
+            lean += near * nodes[n, 8]
+            rounding += near * (nodes[n, 9] + s * (nodes[n + 1, 9] - nodes[n, 9]))
+            bulge += near * (nodes[n, 10] + s * (nodes[n + 1, 10] - nodes[n, 10]))
+            across += near * (dx * nodes[n, 3] + dy * nodes[n, 4] + dz * nodes[n, 5])
+        # Where folds cross, skin does not fold twice as deep, nor bulge twice as high between them.
+        if total < -0.65:
+            total = -0.65 - 0.45 * (1.0 - np.exp((total + 0.65) / 0.45))
+        elif total > 0.22:
+            total = 0.22 + 0.2 * (1.0 - np.exp((0.22 - total) / 0.2))
+        out[i] = total

@@ -14,7 +14,7 @@ _DENSITY = {
 """Visible pores per mm^2: a share of the follicles (forehead 2.9 per mm^2, the densest of the body: Otberg et al.,
 Journal of Investigative Dermatology 122, 2004), chosen so that nose and cheeks beside it look densest."""
 
-_DIAMETER_MM = {Area.NOSE: 0.34, Area.CHEEK: 0.26, Area.CHIN: 0.28, Area.FOREHEAD: 0.23}
+_DIAMETER_MM = {Area.NOSE: 0.32, Area.CHEEK: 0.25, Area.CHIN: 0.27, Area.FOREHEAD: 0.21}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,12 @@ def place_pores(frame: SkinFrame, rng: np.random.Generator, moles: int = 5) -> P
     centre, normal, corner = scatter(frame, density, pit_rng)
     weights, near = frame.weights[corner], near_nose[corner]
     typical = 0.22 + sum(weights[:, area] * (d - 0.22) for area, d in _DIAMETER_MM.items()) + 0.06 * near
-    diameter = np.clip(typical * np.exp(0.28 * pit_rng.standard_normal(len(centre))), 0.15, 0.5)
+    diameter = np.clip(typical * np.exp(0.33 * pit_rng.standard_normal(len(centre))), 0.15, 0.5)
     # Deeper where wide; a fifth of the pores are shallow, nearly closed ones.
-    depth = np.clip(0.21 * diameter * (0.7 + 0.6 * pit_rng.random(len(centre))), 0.02, 0.1)
+    forward = 1.0 - 0.3 * weights[:, Area.FOREHEAD]
+    depth = np.clip(0.22 * forward * diameter * (0.45 + 0.85 * pit_rng.random(len(centre))), 0.02, 0.095)
     depth = np.where(pit_rng.random(len(centre)) < 0.2, 0.02 + 0.3 * (depth - 0.02), depth)
-    stretch = 1.0 + 0.7 * weights[:, Area.CHEEK] * pit_rng.random(len(centre)) + 0.25 * pit_rng.random(len(centre))
+    stretch = 1.0 + 1.0 * weights[:, Area.CHEEK] * pit_rng.random(len(centre)) + 0.5 * pit_rng.random(len(centre))
     axis = turn(normal, tangent(normal, tension_lines(frame, centre, weights)), 0.4 * pit_rng.standard_normal(len(centre)))
     # The profile has fallen to a third at radius 1, so this radius makes `diameter` the visible rim.
     radius = 0.5 * diameter[:, None] * np.stack([np.sqrt(stretch), 1.0 / np.sqrt(stretch)], 1)

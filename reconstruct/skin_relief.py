@@ -7,9 +7,9 @@ from .skin_frame import Area, SurfacePoints
 from .surface_noise import cellular, fade, gradient_noise, octaves
 
 _NET_MM = {
-    Area.FOREHEAD: 0.020, Area.BROW: 0.012, Area.LID: 0.022, Area.NOSE: 0.009, Area.CHEEK: 0.019,
-    Area.LIP: 0.012, Area.PERIORAL: 0.017, Area.CHIN: 0.017, Area.JAW: 0.020, Area.NECK: 0.026, Area.EAR: 0.010,
-    Area.SCALP: 0.008, Area.OTHER: 0.012,
+    Area.FOREHEAD: 0.027, Area.BROW: 0.016, Area.LID: 0.028, Area.NOSE: 0.012, Area.CHEEK: 0.026,
+    Area.LIP: 0.015, Area.PERIORAL: 0.023, Area.CHIN: 0.023, Area.JAW: 0.027, Area.NECK: 0.034, Area.EAR: 0.012,
+    Area.SCALP: 0.010, Area.OTHER: 0.016,
 }  # fmt: skip
 """Depth scale of the net in mm, chosen to give lines of 0.01-0.03 mm on a face; deeper on neck and lids."""
 

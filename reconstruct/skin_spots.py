@@ -166,6 +166,6 @@ def _add_spots(position, normal, footprint, profile, centre, axis, radius, ampli
             elif profile == 1:
                 total += gain * np.exp(-q)
             else:
-                edge = q * (1.0 + 0.3 * max(-2.0, min(2.0, ragged)))
+                edge = q * (1.0 + 0.2 * max(-2.0, min(2.0, ragged)))
                 total += gain * np.exp(-edge * np.sqrt(edge))
         out[i] += total

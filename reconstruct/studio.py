@@ -103,15 +103,27 @@ def _write_shot(folder: ScanFolder, renderer: "ScanRenderer", shot: Shot) -> Non
     numbers = expose(linear, camera.exposure, sensor, rng if renderer.options.noise else None)
     files = ShotFiles.of(shot)
     write_tiff(
-        folder.folder / files.image, numbers, encoding="linear", black_level=sensor.black_level,
-        white_level=sensor.white_level, shot=shot.stem, camera=shot.camera,
-    )  # fmt: skip
+        folder.folder / files.image,
+        numbers,
+        encoding="linear",
+        black_level=sensor.black_level,
+        white_level=sensor.white_level,
+        shot=shot.stem,
+        camera=shot.camera,
+    )
     exposure = camera.exposure
     write_dng(
-        folder.folder / files.raw, mosaic_rggb(numbers), black_level=sensor.black_level, white_level=sensor.white_level,
-        model=camera.model, serial=camera.serial, iso=exposure.iso, exposure_s=exposure.shutter_s,
-        f_number=exposure.aperture, datetime_text=f"2026:01:01 12:00:{shot.step:02d}",
-    )  # fmt: skip
+        folder.folder / files.raw,
+        mosaic_rggb(numbers),
+        black_level=sensor.black_level,
+        white_level=sensor.white_level,
+        model=camera.model,
+        serial=camera.serial,
+        iso=exposure.iso,
+        exposure_s=exposure.shutter_s,
+        f_number=exposure.aperture,
+        datetime_text=f"2026:01:01 12:00:{shot.step:02d}",
+    )
     written = [files.image, files.raw]
     if shot.kind == "parallel":
         for name, part in zip(_component_files(shot), (components.diffuse, components.specular), strict=True):
@@ -137,9 +149,14 @@ class ScanRenderer:
         }
         mesh = self.head.base
         surface = surface_data(
-            self.head.detailed_mm, self.head.detailed_normals, mesh.triangles, mesh.uv, mesh.uv_triangles,
-            self.head.skin.albedo, self.head.skin.roughness,
-        )  # fmt: skip
+            self.head.detailed_mm,
+            self.head.detailed_normals,
+            mesh.triangles,
+            mesh.uv,
+            mesh.uv_triangles,
+            self.head.skin.albedo,
+            self.head.skin.roughness,
+        )
         self.scene = StudioScene(surface, options.diffuse)
         self._views: dict[tuple, View] = {}
         self._truths: dict[tuple, ViewTruth] = {}
@@ -156,13 +173,20 @@ class ScanRenderer:
         """Depth (H, W) float32 mm of the surface without skin detail, NaN outside."""
         mesh = self.head.base
         surface = surface_data(
-            mesh.vertices_mm, self.head.base_normals, mesh.triangles, mesh.uv, mesh.uv_triangles,
-            np.full((8, 8, 3), 0.5, np.float32), np.full((8, 8), 0.5, np.float32),
-        )  # fmt: skip
+            mesh.vertices_mm,
+            self.head.base_normals,
+            mesh.triangles,
+            mesh.uv,
+            mesh.uv_triangles,
+            np.full((8, 8, 3), 0.5, np.float32),
+            np.full((8, 8), 0.5, np.float32),
+        )
         smooth = replace(
-            self.head, detailed_mm=mesh.vertices_mm, detailed_normals=self.head.base_normals,
+            self.head,
+            detailed_mm=mesh.vertices_mm,
+            detailed_normals=self.head.base_normals,
             displacement_mm=np.zeros(len(mesh.vertices_mm)),
-        )  # fmt: skip
+        )
         return view_truth(camera, StudioScene(surface).triangle_pass(camera), smooth).depth_mm
 
     def view(self, camera_name: str, exposure: int) -> View:

@@ -26,7 +26,7 @@ class LightComponents:
     diffuse: np.ndarray
     """(H, W, 3) float32: depolarised, body-coloured."""
     specular: np.ndarray
-    """(H, W) float32: keeps its polarisation, colourless; as if the lamp were unpolarised. (H, W, 3) for surroundings."""
+    """(H, W) float32: keeps its polarisation, colourless; as if unpolarised. (H, W, 3) for coloured surroundings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,14 @@ def environment_components(
 
 
 def through_polariser(
-    components: LightComponents, view: View, camera: RigCamera, light: RigLight, polariser: Polariser, rig: Rig, leak: float
-) -> np.ndarray:  # fmt: skip
+    components: LightComponents,
+    view: View,
+    camera: RigCamera,
+    light: RigLight,
+    polariser: Polariser,
+    rig: Rig,
+    leak: float,
+) -> np.ndarray:
     """Linear image (H, W, 3) float32 of one lamp as `camera` sees it, with analyser state U, P or X.
 
     Behind an analyser half of the depolarised light remains. Of a highlight from a polarised lamp the analyser keeps
@@ -139,7 +145,9 @@ def _bounce(scene: StudioScene, view: View, source: PointFlash | float | np.ndar
     rendered = scene.bounce_pass(small, source, spp, seed)
     mask = cv2.resize(view.truth.mask_head.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     position = cv2.resize(_filled(view.truth.position_mm), size, interpolation=cv2.INTER_NEAREST)
-    albedo = cv2.resize(np.where(view.truth.mask_head[..., None], view.albedo, 1), size, interpolation=cv2.INTER_NEAREST)
+    albedo = cv2.resize(
+        np.where(view.truth.mask_head[..., None], view.albedo, 1), size, interpolation=cv2.INTER_NEAREST
+    )
     weight = np.where(mask, rendered[..., 3], 0).astype(np.float32)
     irradiance = (rendered[..., :3] / np.maximum(albedo, 0.02)).astype(np.float32)
     smooth = surface_gaussian(irradiance, weight, position, BOUNCE_SIGMA_MM, 2 * view.pixel_mm)
@@ -158,9 +166,14 @@ def _denoise(direct: np.ndarray, view: View) -> np.ndarray:
     values, coverage = direct[..., :-1], direct[..., -1]
     weight = np.where(view.truth.mask_head, coverage, 0).astype(np.float32)
     smooth = surface_gaussian(
-        _uncovered(values, coverage), weight, _filled(view.truth.position_mm), 1.5 * view.pixel_mm, view.pixel_mm,
-        _filled(view.truth.normal_cam), normal_power=150.0,
-    )  # fmt: skip
+        _uncovered(values, coverage),
+        weight,
+        _filled(view.truth.position_mm),
+        1.5 * view.pixel_mm,
+        view.pixel_mm,
+        _filled(view.truth.normal_cam),
+        normal_power=150.0,
+    )
     inside = (weight > 0)[..., None]
     return np.concatenate([np.where(inside, smooth * coverage[..., None], values), direct[..., -1:]], axis=2)
 

@@ -48,8 +48,11 @@ def _pass(image, weight, position, normal, axis, radius, inverse_two_sigma2, nor
                 dz = position[yy, xx, 2] - position[y, x, 2]
                 k = math.exp(-(dx * dx + dy * dy + dz * dz) * inverse_two_sigma2)
                 if normal_power > 0.0:
-                    cosine = (normal[yy, xx, 0] * normal[y, x, 0] + normal[yy, xx, 1] * normal[y, x, 1]
-                              + normal[yy, xx, 2] * normal[y, x, 2])  # fmt: skip
+                    cosine = (
+                        normal[yy, xx, 0] * normal[y, x, 0]
+                        + normal[yy, xx, 1] * normal[y, x, 1]
+                        + normal[yy, xx, 2] * normal[y, x, 2]
+                    )
                     k *= math.exp(normal_power * (cosine - 1.0))
                 k *= weight[yy, xx]
                 total += k

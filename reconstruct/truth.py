@@ -48,8 +48,12 @@ def intersect(
     mask = triangle >= 0
     hit = triangle[mask]
     rows, columns = np.nonzero(mask)
-    direction = np.stack([(columns - camera.cx_px) / camera.fx_px, (rows - camera.cy_px) / camera.fy_px,
-                          np.ones(len(rows))], axis=1) @ camera.cam_from_world.rotation  # fmt: skip
+    direction = (
+        np.stack(
+            [(columns - camera.cx_px) / camera.fx_px, (rows - camera.cy_px) / camera.fy_px, np.ones(len(rows))], axis=1
+        )
+        @ camera.cam_from_world.rotation
+    )
     a, b, c = (vertices_mm[triangles[hit, k]] for k in range(3))
     normal = np.cross(b - a, c - a)
     depth = ((a - camera.centre_mm) * normal).sum(1) / (direction * normal).sum(1)
