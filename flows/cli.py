@@ -18,6 +18,7 @@ app = App(
     name="mesoface",
     help="From the shutter to skin detail: capture, reconstruction and synthesis of faces in millimetres.",
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 app.command(demo.demo)
 app.command(doctor.doctor)
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors a user can mend are one message on standard error."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        result = app(arguments, exit_on_error=False, print_error=True)
+        result = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         return 2
     except ValidationError as error:

@@ -106,7 +106,7 @@ def packages() -> list[Finding]:
     if own is None:
         return [Finding("mesoface", "broken", "not installed, only lying here", REINSTALL)]
     metadata = importlib.metadata.metadata("mesoface")
-    range_of_python = SpecifierSet(metadata.get("Requires-Python", ""))
+    range_of_python = SpecifierSet(metadata["Requires-Python"] or "")
     findings = [Finding("mesoface", "ok", own)]
     if range_of_python.contains(python, prereleases=True):
         findings.append(Finding("Python", "ok", f"{python} on {platform.system()} {platform.machine()}"))
@@ -187,8 +187,8 @@ def mitsuba_llvm() -> list[Finding]:
     if variant_works("llvm_ad_rgb", timeout_s=TIMEOUT_S):
         return [Finding("Mitsuba LLVM", "ok", f"works with {source}")]
     advice = (
-        "For the faster engine (--engine llvm) install libLLVM 19 or newer and set DRJIT_LIBLLVM_PATH to its libLLVM.so "
-        "(15 and 16 crash on some processors)."
+        "For the faster engine (--engine llvm) install libLLVM 19 or newer (Debian: apt install libllvm19) and set "
+        "DRJIT_LIBLLVM_PATH to its libLLVM.so; versions 15 and 16 crash on some processors."
     )
     return [Finding("Mitsuba LLVM", "optional", f"does not run with {source}", advice)]
 

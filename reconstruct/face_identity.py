@@ -21,18 +21,20 @@ def identity_fields_mm() -> tuple[np.ndarray, np.ndarray]:
     """Skin offsets (K, N, 3) per standard deviation and eyeball shifts (K, 2, 3), left and right."""
     f = frame()
     ball = Frame(*(np.array([c]) for c in EYE_CENTRE_MM), np.zeros(1), np.full(1, -1.0), np.full(1, 99.0))
+    near_eye = _near_eye(f)[:, None]
     skins, balls = [], []
     for name in IDENTITY_NAMES:
         sides = []
-        for s in (1.0, -1.0):
+        for s in (1.0, -1.0) if name in _SIDED else (1.0,):
             shift = _FIELDS[name](ball, s)[0]
             offsets = _FIELDS[name](f, s)
-            offsets = offsets + _near_eye(f)[:, None] * (shift - offsets)
+            offsets += near_eye * (shift - offsets)
             if name in _LIDS:
-                offsets = offsets + _LIDS[name](f)
+                offsets += _LIDS[name](f)
             sides.append((carry_hidden(offsets, shift), shift))
-        skins.append(whole_vectors(sides[0][0], sides[1][0]))
-        balls.append(np.stack([sides[0][1], sides[1][1] * [-1.0, 1.0, 1.0]]))
+        (left, left_ball), (right, right_ball) = sides[0], sides[-1]
+        skins.append(whole_vectors(left, right))
+        balls.append(np.stack([left_ball, right_ball * [-1.0, 1.0, 1.0]]))
     return np.stack(skins), np.stack(balls)
 
 
@@ -281,4 +283,5 @@ _FIELDS: dict[str, Field] = {
     "cheek_cant": _cheek_cant,
 }  # fmt: skip
 _LIDS: dict[str, Callable[[Frame], np.ndarray]] = {"lid_opening": _open_lids, "lid_tilt": _tilt_lids}
+_SIDED = ("nose_aside", "mouth_cant", "chin_aside", "eye_cant", "cheek_cant")
 IDENTITY_NAMES = tuple(_FIELDS)

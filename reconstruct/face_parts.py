@@ -55,8 +55,8 @@ def half_landmarks(half_mm: np.ndarray) -> dict[int, int]:
     near, far = EYE_INNER + round(third), EYE_OUTER - round(third)
     found |= {42: grid.upper[ROW_EYE, EYE_INNER], 43: grid.upper[ROW_EYE, near], 44: grid.upper[ROW_EYE, far],
               45: grid.upper[ROW_EYE, EYE_OUTER], 46: grid.lower[ROW_EYE, far], 47: grid.lower[ROW_EYE, near]}  # fmt: skip
-    found |= {51: grid.upper[ROW_LIP_UPPER, 0], 52: grid.upper[ROW_LIP_UPPER, 7], 53: grid.upper[ROW_LIP_UPPER, 18],
-              54: grid.upper[ROW_MOUTH, MOUTH_CORNER], 55: grid.upper[ROW_LIP_LOWER, 19],
+    found |= {51: grid.upper[ROW_LIP_UPPER, 0], 52: grid.upper[ROW_LIP_UPPER, 7], 53: nearest((15.0, float(lip_upper_y_mm(15.0)))),
+              54: grid.upper[ROW_MOUTH, MOUTH_CORNER], 55: nearest((15.5, float(lip_lower_y_mm(15.5)))),
               56: grid.upper[ROW_LIP_LOWER, 10], 57: grid.upper[ROW_LIP_LOWER, 0]}  # fmt: skip
     found |= {62: grid.upper[ROW_MOUTH, 0], 63: grid.upper[ROW_MOUTH, 10], 64: grid.upper[ROW_MOUTH, MOUTH_CORNER - 3],
               65: grid.lower[ROW_MOUTH, 10], 66: grid.lower[ROW_MOUTH, 0]}  # fmt: skip
@@ -101,7 +101,7 @@ def on_ear(half_mm: np.ndarray) -> np.ndarray:
     bowl = ((z + 84.0) / 11.0) ** 2 + ((y + 15.0) / 14.0) ** 2 < 1.0
     found = np.zeros(len(x), bool)
     ids = np.flatnonzero(box)
-    found[ids] = (ear_relief_mm(tuple(half_mm[ids].T)) > 1.6) | bowl[ids]
+    found[ids] = (ear_relief_mm(tuple(half_mm[ids].T)) > 1.2) | bowl[ids]
     return found
 
 

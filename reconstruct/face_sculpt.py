@@ -52,8 +52,8 @@ def _midface(d: np.ndarray, p: Points) -> np.ndarray:
 
 
 def _jaw_and_neck(d: np.ndarray, p: Points) -> np.ndarray:
-    d = join(d, capsule(p, (50, -20, -62), (41, -70, -52), 13.0, 11.5), 20)
-    d = join(d, capsule(p, (41, -70, -52), (12, -99, 0), 11.5, 11.5), 18)
+    d = join(d, capsule(p, (49.5, -20, -62), (39.5, -69, -52), 13.0, 11.5), 22)
+    d = join(d, capsule(p, (39.5, -69, -52), (12, -99, 0), 11.5, 11.5), 20)
     d = join(d, ellipsoid(p, (37, -60, -24), (18.0, 24.0, 28.0)), 20)
     d = join(d, ellipsoid(p, (0, -68, -12), (35.0, 36.0, 36.5)), 18)
     d = join(d, ellipsoid(p, (0, -99, 3), (18.0, 13.5, 17.0)), 12)
@@ -96,16 +96,19 @@ def _ear(d: np.ndarray, p: Points) -> np.ndarray:
     fold = np.sqrt(((outline - 0.55) * 17.0) ** 2 + (x - 2.2) ** 2 + 1e-9) - fold_radius
     ear = join(join(plate, rim, 3.5), fold, 4.0)
     ear = join(ear, capsule(q, (-4, -6, 12), (3.0, -8, 10), 4.0, 3.2), 4)
-    # Flesh behind the ear keeps the gap shallow enough for the grid to follow.
-    d = join(d, ellipsoid(p, (64, -11, -107), (10.0, 26.0, 15.0)), 10)
-    d = join(d, ellipsoid(p, (58, -34, -80), (8.0, 12.0, 12.0)), 10)
-    d = join(d, ear, 9)
+    d = join(_ear_root(d, p), ear, 9)
     return carve(d, ellipsoid(q, (5.0, -4.5, 2.0), (6.5, 9.5, 6.5)), 3.5)
 
 
 def ear_relief_mm(p: Points) -> np.ndarray:
     """How far each point stands off the side of the head as it would be without ears."""
-    return _jaw_and_neck(_midface(_skull(p), p), p)
+    return _ear_root(_jaw_and_neck(_midface(_skull(p), p), p), p)
+
+
+def _ear_root(d: np.ndarray, p: Points) -> np.ndarray:
+    """Flesh behind and below the ear: keeps the gap shallow enough for the grid to follow."""
+    d = join(d, ellipsoid(p, (64, -11, -107), (10.0, 26.0, 15.0)), 10)
+    return join(d, ellipsoid(p, (58, -34, -80), (8.0, 12.0, 12.0)), 10)
 
 
 def _relief(d: np.ndarray, p: Points) -> np.ndarray:

@@ -38,6 +38,7 @@ from .face_grid import (
     ROWS,
     half_grid,
 )
+from .face_primitives import ease
 from .face_sculpt import head_distance_mm
 
 # Row, origin (y, z) of its rays in mm, elevations in degrees at the front, the side and the back.
@@ -81,9 +82,12 @@ def mean_half_mm() -> np.ndarray:
     skin = points[: grid.skin_count]
     skin[:] = _on_rays(origins, directions)
     skin[pinned] = targets
-    _relax(skin, pinned, np.ones(len(skin), bool), rounds=4)
-    _relax(skin, pinned, (skin[:, 0] > 50.0) & (np.abs(skin[:, 1] + 12.0) < 50.0) & (skin[:, 2] < -55.0), rounds=30)
-    _relax(skin, pinned, (skin[:, 0] < 32.0) & (np.abs(skin[:, 1] + 44.0) < 40.0) & (skin[:, 2] > 5.0), rounds=14)
+    _relax(skin, pinned, np.ones(len(skin)), rounds=4)
+    x, y, z = skin.T
+    ear = ease(x, 46.0, 56.0) * ease(np.abs(y + 17.0), 60.0, 42.0) * ease(z, -50.0, -60.0) * ease(z, -140.0, -122.0)
+    _relax(skin, pinned, ear, rounds=30)
+    nose_and_mouth = ease(x, 40.0, 28.0) * ease(np.abs(y + 44.0), 46.0, 34.0) * ease(z, 0.0, 8.0)
+    _relax(skin, pinned, nose_and_mouth, rounds=14)
     _place_cap(points)
     points[grid.lid[1:]] = lid_rim_mm(points[grid.lid[0]])
     _place_mouth_bag(points)
@@ -151,7 +155,7 @@ def _pins() -> tuple[np.ndarray, np.ndarray]:
     pin(grid.upper[ROW_MOUTH, : MOUTH_CORNER + 1], np.stack([x, line], -1))
     pin(grid.lower[ROW_MOUTH, :MOUTH_CORNER], np.stack([x, line], -1)[:-1])
     # Near the corner the borders run into the line, where grid rows need room: they are followed only up to there.
-    near = slice(0, MOUTH_CORNER - 6)
+    near = slice(0, MOUTH_CORNER - 13)
     pin(grid.upper[ROW_LIP_UPPER, near], np.stack([x, lip_upper_y_mm(x)], -1)[near])
     pin(grid.upper[ROW_LIP_LOWER, near], np.stack([x, lip_lower_y_mm(x)], -1)[near])
     return np.concatenate(vertices), _ahead(np.concatenate(places))
@@ -213,11 +217,11 @@ def _project(points: np.ndarray, rounds: int = 1) -> np.ndarray:
     return slope / size
 
 
-def _relax(skin: np.ndarray, pinned: np.ndarray, where: np.ndarray, rounds: int) -> None:
-    """Evens the spacing along the surface, in place, so that steep flanks (nose, ears) are sampled too."""
+def _relax(skin: np.ndarray, pinned: np.ndarray, weight: np.ndarray, rounds: int) -> None:
+    """Evens the spacing along the surface, in place, as far as `weight` (0..1) lets it: steep flanks get sampled too."""
     grid, links = half_grid(), _adjacency()
     mean = diags(1.0 / np.asarray(links.sum(1)).ravel()) @ links
-    free = where.copy()
+    free = weight > 1e-3
     free[pinned] = free[grid.upper[[0, -1]]] = False
     middle = np.zeros(len(skin), bool)
     middle[grid.upper[:, 0]] = middle[grid.lower[:, 0]] = middle[grid.upper[:, -1]] = True
@@ -231,7 +235,7 @@ def _relax(skin: np.ndarray, pinned: np.ndarray, where: np.ndarray, rounds: int)
         if round_ >= rounds // 2:
             pull -= (pull * normals).sum(1, keepdims=True) * normals
         pull[on_midline, 0] = 0.0
-        skin[ids] = points + 0.6 * pull
+        skin[ids] = points + 0.6 * weight[ids, None] * pull
     points = skin[ids]
     _project(points, 2)
     points[on_midline, 0] = 0.0

@@ -41,9 +41,10 @@ class ScanFolder:
             self.facts = found.get("facts", {})
         elif folder.exists() and (not folder.is_dir() or any(p for p in folder.iterdir() if ".part" not in p.name)):
             raise UserError(f"{folder}: is not empty and holds no {MANIFEST}; choose an empty or new --out folder")
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._save(complete=False)
+
+    def start(self) -> None:
+        """Put the manifest there, once everything that could refuse the scan has been checked."""
+        self._save(complete=False)
 
     def done(self, *names: str) -> bool:
         """Are all these files (paths relative to the folder) recorded and unaltered?"""

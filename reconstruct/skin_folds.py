@@ -14,7 +14,7 @@ from .surface_noise import gradient_noise
 
 _STEP_MM = 0.8
 _STRIDE_MM = 2.8
-_REACH = 4.6
+_REACH = 4.0
 """Where the cross-section has died out, in half-widths."""
 
 
@@ -43,8 +43,8 @@ class FoldField:
     """The folds of one expression, ready for evaluation."""
 
     nodes: np.ndarray
-    """(n, 11) float64: position, unit side direction (left of the path), depth mm, half-width mm, lean, rounding and
-    bulge of the cross-section."""
+    """(n, 12) float64: position, unit side direction (left of the path), depth mm, half-width mm, lean, rounding and
+    bulge of the cross-section, reach of the fold mm."""
     segments: np.ndarray
     """(K, 2) int64: first node of each segment and the number of its fold; nodes of a segment are consecutive."""
     cells: CellLists
@@ -132,15 +132,16 @@ def fold_field(frame: SkinFrame, folds: list[Fold], activations: dict[str, float
         rounding = np.clip(0.14 + 0.16 * (width - 0.7), 0.12, 0.6)
         nodes.append(np.column_stack([
             fold.path_mm, _sides(frame, fold.path_mm), strength * fold.depth_mm, width, np.full(n, fold.lean),
-            rounding, _bulge(rounding),
+            rounding, _bulge(rounding), np.full(n, _REACH * width.max() * (1.0 + 0.35 * abs(fold.lean))),
         ]))  # fmt: skip
         segments.append(np.column_stack([count + np.arange(n - 1), np.full(n - 1, number)]))
         count += n
     if not nodes:
-        return FoldField(np.zeros((2, 11)), np.zeros((0, 2), np.int64), build_cells(np.zeros((0, 3)), np.zeros((0, 3)), 4.0))
+        return FoldField(np.zeros((2, 12)), np.zeros((0, 2), np.int64), build_cells(np.zeros((0, 3)), np.zeros((0, 3)), 4.0))
     node, segment = np.concatenate(nodes), np.concatenate(segments).astype(np.int64)
     a, b = node[segment[:, 0]], node[segment[:, 0] + 1]
-    reach = (_REACH * np.maximum(a[:, 7], b[:, 7]) * (1.0 + 0.35 * np.abs(a[:, 8])) + 0.8)[:, None]
+    # The margin holds the warp of space in the kernel.
+    reach = (a[:, 11] + 0.5)[:, None]
     low, high = np.minimum(a[:, :3], b[:, :3]) - reach, np.maximum(a[:, :3], b[:, :3]) + reach
     return FoldField(node, segment, build_cells(low, high, 4.0))
 
@@ -227,11 +228,14 @@ def _folds(position, normal, footprint, nodes, segments, slots, items, cell_mm, 
             if abs(height) > 7.0:
                 continue
             square = dx * dx + dy * dy + dz * dz - height * height
+            inside = 1.0 - square / (nodes[n, 11] * nodes[n, 11])
+            if inside <= 0.0:
+                continue
             best = min(best, square)
             # Distance is that to the nearest piece; depth, width and side are blended over all pieces near by, as they
             # would jump where two far parts of a bent fold are equally close.
             near = 1.0 / (square + 0.1)
-            near = near * near * near
+            near = near * near * near * inside * inside
             weight += near
             depth += near * (nodes[n, 6] + s * (nodes[n + 1, 6] - nodes[n, 6]))
             width += near * (nodes[n, 7] + s * (nodes[n + 1, 7] - nodes[n, 7]))

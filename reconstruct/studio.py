@@ -67,6 +67,7 @@ def render_scan(
         return folder.folder
     progress("building the head", done, total)
     renderer = ScanRenderer(rig, options, plan)
+    folder.start()
     done += 1
     if shared_missing:
         progress("writing meshes and maps", done, total)

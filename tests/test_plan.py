@@ -50,7 +50,7 @@ def test_steps_follow_the_trigger_box():
     assert [step.index for step in boxed] == list(range(19))
     assert [len(step.shots) for step in boxed] == [5] + [1] * 18
     assert [step.polariser for step in boxed] == ["U"] + ["P", "X"] * 9
-    assert boxed[0].energy_permille == 500 and boxed[1].energy_permille == 270
+    assert boxed[0].energy_permille == 150 and boxed[1].energy_permille == 270
     assert all(1 <= step.energy_permille <= 1000 for step in boxed)
 
 
