@@ -53,7 +53,7 @@ def _masks(half_mm: np.ndarray) -> dict[str, np.ndarray]:
     grid, region = half_grid(), half_regions(half_mm)
     x, y, z = half_mm.T
     along, above = brow_coordinates(x, y)
-    half_width = 4.2 * ease(along, -0.10, 0.12) * (1.0 - 0.62 * ease(along, 0.45, 1.08)) * ease(along, 1.10, 0.92)
+    half_width = 4.2 * (0.55 + 0.45 * ease(along, 0.0, 0.35)) * ease(along, -0.10, 0.05) * (1.0 - 0.62 * ease(along, 0.45, 1.08)) * ease(along, 1.10, 0.92)
     brow = ease(np.abs(above), half_width + 1.0, half_width - 1.4) * (half_width > 0.8) * (z > -30.0)
     hair = ease(above_hairline_mm(x, y, z), -2.5, 3.5) * (region != Region.EAR_LEFT)
     lip = np.isin(region, (Region.LIP_UPPER, Region.LIP_LOWER)).astype(float)

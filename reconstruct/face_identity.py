@@ -33,7 +33,7 @@ def identity_fields_mm() -> tuple[np.ndarray, np.ndarray]:
                 offsets += _LIDS[name](f)
             sides.append((carry_hidden(offsets, shift), shift))
         (left, left_ball), (right, right_ball) = sides[0], sides[-1]
-        skins.append(whole_vectors(left, right))
+        skins.append(whole_vectors(left, right).astype(np.float32))
         balls.append(np.stack([left_ball, right_ball * [-1.0, 1.0, 1.0]]))
     return np.stack(skins), np.stack(balls)
 

@@ -45,14 +45,14 @@ def build_face_model() -> FaceModel:
     marks = landmarks(half)
     identity, shifts = identity_fields_mm()
     ball_count = len(vertices[1])
-    balls = np.repeat(shifts, ball_count, axis=1)
-    still = np.zeros((1, 2 * ball_count, 3))
+    balls = np.repeat(shifts.astype(np.float32), ball_count, axis=1)
+    still = np.zeros((1, 2 * ball_count, 3), np.float32)
     units = unit_fields_mm()
     return FaceModel(
         name="procedural",
         mean_mm=(mean - mean[marks[17:]].mean(0)).astype(np.float32),
-        identity_mm=np.concatenate([identity, balls], axis=1).astype(np.float32),
-        expression_mm=np.concatenate([units, np.repeat(still, len(units), 0)], axis=1).astype(np.float32),
+        identity_mm=np.concatenate([identity, balls], axis=1),
+        expression_mm=np.concatenate([units, np.repeat(still, len(units), 0)], axis=1),
         expression_names=UNIT_NAMES,
         expression_is_units=True,
         albedo_mean=np.concatenate(colours).astype(np.float32),

@@ -52,9 +52,9 @@ def _midface(d: np.ndarray, p: Points) -> np.ndarray:
 
 
 def _jaw_and_neck(d: np.ndarray, p: Points) -> np.ndarray:
-    d = join(d, capsule(p, (49.5, -20, -62), (39.5, -69, -52), 13.0, 11.5), 22)
-    d = join(d, capsule(p, (39.5, -69, -52), (12, -99, 0), 11.5, 11.5), 20)
-    d = join(d, ellipsoid(p, (37, -60, -24), (18.0, 24.0, 28.0)), 20)
+    d = join(d, capsule(p, (49, -20, -62), (38, -68, -53), 13.0, 11.0), 22)
+    d = join(d, capsule(p, (38, -68, -53), (12, -99, 0), 11.0, 11.5), 20)
+    d = join(d, ellipsoid(p, (36, -58, -24), (17.0, 25.0, 29.0)), 22)
     d = join(d, ellipsoid(p, (0, -68, -12), (35.0, 36.0, 36.5)), 18)
     d = join(d, ellipsoid(p, (0, -99, 3), (18.0, 13.5, 17.0)), 12)
     d = join(d, ellipsoid(p, (0, -86, -42), (40.0, 28.0, 50.0)), 16)
@@ -78,10 +78,11 @@ def _nose(d: np.ndarray, p: Points) -> np.ndarray:
 
 def _eye(d: np.ndarray, p: Points) -> np.ndarray:
     cx, cy, cz = EYE_CENTRE_MM
-    d = carve(d, ellipsoid(p, (34, 3.0, 23), (21.0, 11.0, 15.5)), 14)
+    d = carve(d, ellipsoid(p, (33, 3.0, 23), (19.5, 11.0, 15.5)), 14)
+    d = join(d, ellipsoid(p, (50, 0.0, -15.0), (14.0, 12.0, 13.5)), 12)
     lid = ellipsoid(p, (cx - 0.2, cy, cz), (16.6, 13.9, 13.9))
     # The lower lid runs softly into the cheek, the upper one keeps its fold.
-    return join(d, lid, 5.0 + 4.0 * ease(p[1], 1.0, -8.0))
+    return join(d, lid, 5.0 + 4.0 * np.maximum(ease(p[1], 1.0, -8.0), ease(p[0], 40.0, 46.0)))
 
 
 def _ear(d: np.ndarray, p: Points) -> np.ndarray:
@@ -126,7 +127,7 @@ def _lips_mm(p: Points) -> np.ndarray:
     roll_upper = 3.3 * bump((rise / upper - 0.52) / 0.62)
     roll_lower = 3.9 * bump((-rise / lower - 0.50) / 0.55)
     relief = inside * np.where(rise > 0, roll_upper, roll_lower)
-    groove = 2.3 * ease(x, 27.0, 20.0) * np.exp(-np.sqrt(rise * rise + 0.04) / 2.2)
+    groove = 2.3 * ease(x, 26.0, 17.0) * np.exp(-np.sqrt(rise * rise + 0.04) / 2.2)
     return (relief - groove) * ease(z, -8.0, 4.0)
 
 
@@ -136,5 +137,5 @@ def _skin_folds_mm(p: Points) -> np.ndarray:
     front = ease(z, -12.0, 0.0)
     philtrum = bump((y + 54.0) / 6.5) * (0.9 * bump((x - 5.2) / 2.4) - 1.3 * bump(x / 3.0))
     sulcus = -2.2 * bump((y + 87.0) / 6.0) * bump(x / 17.0)
-    crease = -1.1 * bump((y - crease_y_mm(x)) / 1.1) * ease(x, 13.0, 20.0) * ease(x, 54.0, 46.0)
+    crease = -1.1 * bump((y - crease_y_mm(x)) / 1.1) * ease(x, 13.0, 20.0) * ease(x, 51.0, 42.0)
     return front * (philtrum + sulcus + crease)

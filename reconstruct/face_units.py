@@ -26,9 +26,10 @@ def unit_fields_mm() -> np.ndarray:
     for name in UNIT_NAMES:
         make = _UNITS[name]
         if name in _SIDED:
-            fields.append(whole_vectors(carry_hidden(make(f, toward=1.0)), carry_hidden(make(f, toward=-1.0))))
+            whole = whole_vectors(carry_hidden(make(f, toward=1.0)), carry_hidden(make(f, toward=-1.0)))
         else:
-            fields.append(whole_vectors(carry_hidden(make(f))))
+            whole = whole_vectors(carry_hidden(make(f)))
+        fields.append(whole.astype(np.float32))
     return np.stack(fields)
 
 
@@ -89,7 +90,7 @@ def _nose_wrinkle(f: Frame) -> np.ndarray:
     flank = f.patch((13, -26, 20), (9, 15, 18))
     root = f.patch((6, 8, 18), (13, 11, 18))
     lip = f.patch((13, -56, 20), (13, 11, 18)) * (1.0 - f.lower_lip)
-    return f.offset(0.5 * flank, 3.4 * flank - 2.4 * root + 2.4 * lip, 0.9 * flank + 0.8 * root)
+    return f.offset(0.5 * flank, 4.4 * flank - 3.2 * root + 3.2 * lip, 1.6 * flank + 1.4 * root)
 
 
 def _nostril_flare(f: Frame) -> np.ndarray:
@@ -116,14 +117,14 @@ def _lip_corner_pull(f: Frame) -> np.ndarray:
     pull = f.patch(_CORNER, (20, 18, 26)) * np.tanh(f.x / 10.0)
     apple = f.patch((40, -33, 4), (19, 16, 24))
     fold = (
-        bump((f.x - np.interp(f.y, [-74, -60, -44], [35, 30, 22])) / 4.5)
+        bump((f.x - np.interp(f.y, [-74, -60, -44], [33, 29, 21.5])) / 5.0)
         * bump((f.y + 58.0) / 15.0)
         * ease(f.z, -15, 0)
     )
     spread = f.patch((0, -69, 26), (22, 16, 26))
     lower_lid = f.patch((33, -12, 10), (16, 7, 14)) * ease(f.y, -4.5, -10.0)
     return f.offset(7.2 * pull + 1.2 * apple, 7.0 * pull + 3.6 * apple - 0.4 * spread + 0.8 * lower_lid,
-                    -4.6 * pull + 3.2 * apple - 1.5 * fold - 1.4 * spread)  # fmt: skip
+                    -4.6 * pull + 3.2 * apple - 1.1 * fold - 1.4 * spread)  # fmt: skip
 
 
 def _dimple(f: Frame) -> np.ndarray:

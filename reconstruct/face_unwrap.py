@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d
 from scipy.sparse import csr_matrix, diags
 
 from .face_grid import (
@@ -110,7 +111,9 @@ def _spacing(grid: HalfGrid, points: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """Chart steps between columns (COLUMNS,) and rows (ROWS - 1,): mean lengths, less for hair, neck and back."""
     p = points[grid.upper]
     across = np.linalg.norm(np.diff(p[ROW_GLABELLA - 15 : ROW_MENTON], axis=1), axis=-1).mean(0)
-    down = np.linalg.norm(np.diff(p[:, :70], axis=0), axis=-1).mean(1)
+    # The median passes over eye and mouth, whose openings are not part of the skin's own length.
+    down = np.median(np.linalg.norm(p[1:, :90] - points[grid.lower[:-1, :90]], axis=-1), axis=1)
+    down = gaussian_filter1d(down, 1.5, mode="nearest")
     share_across = PchipInterpolator((0, COLUMN_CHEEK, COLUMN_EAR, COLUMNS), (1.0, 0.95, 0.55, 0.35))(np.arange(COLUMNS) + 0.5)
     share_down = PchipInterpolator(
         (0, ROW_HAIRLINE, ROW_GLABELLA, ROW_MENTON, ROW_NECK, ROWS), (0.4, 0.6, 1.0, 0.95, 0.5, 0.4)
@@ -136,11 +139,11 @@ def _springs(grid: HalfGrid, wide: np.ndarray, high: np.ndarray) -> tuple[np.nda
     row, column = np.nonzero(split[:, :-1] | split[:, 1:])
     tie(w[row, column], w[row, column + 1], wide[column])
     loop = grid.lid
-    tie(loop[1:], np.roll(loop[1:], -1, 1), 0.8)
-    tie(loop[:-1], loop[1:], 0.55)
-    tie(loop[LID_RINGS], np.array(grid.count), 2.5)
+    tie(loop[1:], np.roll(loop[1:], -1, 1), 8.0)
+    tie(loop[:-1], loop[1:], 0.6)
+    tie(loop[LID_RINGS], np.array(grid.count), 3.0)
     for bag in (grid.bag_upper, grid.bag_lower):
-        tie(bag[1:, :-1], bag[1:, 1:], wide[:MOUTH_CORNER])
+        tie(bag[1:, :-1], bag[1:, 1:], 4.0 * wide[:MOUTH_CORNER])
         tie(bag[:-1], bag[1:], np.linspace(0.8, 0.7, BAG_RINGS)[:, None])
     return np.concatenate(a), np.concatenate(b), np.concatenate(s)
 

@@ -85,9 +85,13 @@ def mean_half_mm() -> np.ndarray:
     _relax(skin, pinned, np.ones(len(skin)), rounds=4)
     x, y, z = skin.T
     ear = ease(x, 46.0, 56.0) * ease(np.abs(y + 17.0), 60.0, 42.0) * ease(z, -50.0, -60.0) * ease(z, -140.0, -122.0)
-    _relax(skin, pinned, ear, rounds=30)
+    _relax(skin, pinned, ear, rounds=20)
     nose_and_mouth = ease(x, 40.0, 28.0) * ease(np.abs(y + 44.0), 46.0, 34.0) * ease(z, 0.0, 8.0)
-    _relax(skin, pinned, nose_and_mouth, rounds=14)
+    _relax(skin, pinned, nose_and_mouth, rounds=12)
+    inner = np.setdiff1d(np.arange(len(skin)), pinned)
+    settled = skin[inner]
+    _project(settled, 2, np.float64)
+    skin[inner] = settled
     _place_cap(points)
     points[grid.lid[1:]] = lid_rim_mm(points[grid.lid[0]])
     _place_mouth_bag(points)
@@ -126,8 +130,9 @@ def _on_rays(origins: np.ndarray, directions: np.ndarray, start_mm: float = 190.
     return origins + reach[..., None] * directions
 
 
-def _distance(points: np.ndarray) -> np.ndarray:
-    return head_distance_mm(tuple(points.T))
+def _distance(points: np.ndarray, kind: type = np.float32) -> np.ndarray:
+    # Single precision is plenty for steps towards the surface; the last ones ask for more.
+    return head_distance_mm(tuple(np.ascontiguousarray(c, kind) for c in points.T))
 
 
 def _ahead(xy: np.ndarray) -> np.ndarray:
@@ -187,7 +192,7 @@ def _spread(pinned: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     laplace = diags(np.asarray(links.sum(1)).ravel()) - links
     plate = (laplace @ laplace + 1e-5 * diags(np.ones(grid.skin_count))).tocsc()
     held = np.zeros(grid.skin_count, bool)
-    held[pinned] = held[grid.upper[:, -1]] = True
+    held[pinned] = held[grid.upper[:, COLUMN_EAR:]] = True
     held[grid.upper[:ROW_HAIRLINE]] = held[grid.upper[ROW_NECK:]] = True
     result = np.zeros((grid.skin_count, offsets.shape[1]))
     result[pinned] = offsets
@@ -206,12 +211,12 @@ def symmetric_lu(matrix: csc_matrix) -> SuperLU:
     return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
 
-def _project(points: np.ndarray, rounds: int = 1) -> np.ndarray:
+def _project(points: np.ndarray, rounds: int = 1, kind: type = np.float32) -> np.ndarray:
     """Newton steps (in place) onto the surface; returns the last unit normals."""
     step = 0.05
     for _ in range(rounds):
-        here = _distance(points)
-        slope = np.stack([_distance(points + step * axis) - here for axis in np.eye(3)], -1) / step
+        here = _distance(points, kind)
+        slope = np.stack([_distance(points + step * axis, kind) - here for axis in np.eye(3)], -1) / step
         size = np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 0.2)
         points -= np.clip(here[:, None] / size, -4.0, 4.0) * slope / size
     return slope / size
@@ -236,10 +241,6 @@ def _relax(skin: np.ndarray, pinned: np.ndarray, weight: np.ndarray, rounds: int
             pull -= (pull * normals).sum(1, keepdims=True) * normals
         pull[on_midline, 0] = 0.0
         skin[ids] = points + 0.6 * weight[ids, None] * pull
-    points = skin[ids]
-    _project(points, 2)
-    points[on_midline, 0] = 0.0
-    skin[ids] = points
 
 
 def _place_cap(points: np.ndarray) -> None:

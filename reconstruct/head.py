@@ -12,6 +12,12 @@ from .skin import SkinMaps, SkinParameters, make_skin, random_skin
 from .uv_raster import sample_uv
 
 
+_EDGE_FACTOR = {region: 1.0 for region in FACE_REGIONS} | {
+    Region.JAW: 1.5, Region.EAR_LEFT: 2.0, Region.EAR_RIGHT: 2.0, Region.EYEBALL_LEFT: 2.0, Region.EYEBALL_RIGHT: 2.0,
+}  # fmt: skip
+"""Edge length of a region as a multiple of the face's; the others (scalp, neck, mouth interior) get 4."""
+
+
 @dataclass(frozen=True, slots=True)
 class VirtualHead:
     """A head without and with skin detail, vertex by vertex: detailed = base + displacement . base normal."""
@@ -59,7 +65,7 @@ def build_head(
 
     Args:
         model: any face model; one without named units takes a PCA expression drawn from the expression's name.
-        edge_mm: longest edge in the face proper; other skin gets 2.5 times that. Detail shorter than about two edges
+        edge_mm: longest edge in the face proper; other skin up to 4 times that. Detail shorter than about two edges
             is filtered from the displacement, so that what the mesh carries is what the truth maps say.
         map_size: side of the UV maps in texels.
         skin: other skin parameters than the subject's own (None: drawn from the subject number).
@@ -80,9 +86,7 @@ def build_head(
     maps = make_skin(model, neutral_mm, activations, model.albedo(gamma), skin or own_skin, map_size)
     progress("mesh")
     coarse = TriangleMesh(model.shape_mm(alpha, beta).astype(np.float64), model.triangles, model.uv, model.uv_triangles)
-    fine = np.isin(model.regions, [*FACE_REGIONS])
-    eyes = np.isin(model.regions, [Region.EYEBALL_LEFT, Region.EYEBALL_RIGHT])
-    target_mm = np.where(fine, edge_mm, np.where(eyes, 2.0 * edge_mm, 2.5 * edge_mm))
+    target_mm = edge_mm * np.array([_EDGE_FACTOR.get(Region(r), 4.0) for r in range(len(Region))])[model.regions]
     base, regions = refine_edges(coarse, target_mm, model.regions)
     base = TriangleMesh(fair(base.vertices_mm, base.triangles, 4), base.triangles, base.uv, base.uv_triangles)
     normals = vertex_normals(base.vertices_mm, base.triangles)

@@ -4,9 +4,11 @@ Splits are decided per edge, so both triangles of an edge agree and no cracks ap
 point-normal triangle edge (Vlachos et al., Curved PN Triangles, 2001): interpolating, so the coarse vertices stay.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from scipy import sparse
 
 
@@ -34,18 +36,8 @@ class TriangleMesh:
 
 def vertex_normals(vertices_mm: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Unit vertex normals (N, 3) float64, weighted by corner angle (independent of how quads are split)."""
-    corners = vertices_mm[triangles]
-    normals = np.zeros_like(vertices_mm, dtype=np.float64)
-    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    face /= np.maximum(np.linalg.norm(face, axis=1, keepdims=True), 1e-30)
-    for k in range(3):
-        a = corners[:, (k + 1) % 3] - corners[:, k]
-        b = corners[:, (k + 2) % 3] - corners[:, k]
-        cosine = (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-30)
-        angle = np.arccos(np.clip(cosine, -1, 1))
-        for axis in range(3):
-            normals[:, axis] += np.bincount(triangles[:, k], angle * face[:, axis], len(vertices_mm))
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+    vertices, sides = np.ascontiguousarray(vertices_mm, np.float64), np.ascontiguousarray(triangles, np.int64)
+    return _vertex_normals(vertices, sides)
 
 
 def edge_lengths_mm(vertices_mm: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -95,12 +87,9 @@ def refine_edges(
 
 
 def _unique_edges(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Edge number of each triangle side (T, 3), and both ends (E, 2) of each edge."""
-    starts, stops = triangles.ravel(), np.roll(triangles, -1, axis=1).ravel()
-    low, high = np.minimum(starts, stops), np.maximum(starts, stops)
-    count = int(triangles.max()) + 1
-    keys, inverse = np.unique(low * count + high, return_inverse=True)
-    return inverse.reshape(triangles.shape), np.stack([keys // count, keys % count], axis=1)
+    """Edge number of each triangle side (T, 3), and both ends (E, 2) of each edge, lower vertex first."""
+    sides = np.ascontiguousarray(triangles, np.int64)
+    return _number_edges(sides, int(sides.max()) + 1)
 
 
 def _pn_midpoint(vertices: np.ndarray, normals: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -162,3 +151,66 @@ def fair(vertices_mm: np.ndarray, triangles: np.ndarray, iterations: int) -> np.
             step[border] = 0
             result = result + weight * step
     return result
+
+
+@njit(cache=True)
+def _vertex_normals(vertices, triangles):
+    normals = np.zeros_like(vertices)
+    for t in range(len(triangles)):
+        a, b, c = vertices[triangles[t, 0]], vertices[triangles[t, 1]], vertices[triangles[t, 2]]
+        face = np.array(
+            (
+                (b[1] - a[1]) * (c[2] - a[2]) - (b[2] - a[2]) * (c[1] - a[1]),
+                (b[2] - a[2]) * (c[0] - a[0]) - (b[0] - a[0]) * (c[2] - a[2]),
+                (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]),
+            )
+        )
+        size = math.sqrt(face[0] ** 2 + face[1] ** 2 + face[2] ** 2)
+        if size < 1e-30:
+            continue
+        for k in range(3):
+            o, p, q = vertices[triangles[t, k]], vertices[triangles[t, (k + 1) % 3]], vertices[triangles[t, (k + 2) % 3]]
+            dot = (p[0] - o[0]) * (q[0] - o[0]) + (p[1] - o[1]) * (q[1] - o[1]) + (p[2] - o[2]) * (q[2] - o[2])
+            angle = math.atan2(size, dot)
+            for axis in range(3):
+                normals[triangles[t, k], axis] += angle * face[axis] / size
+    for v in range(len(normals)):
+        size = math.sqrt(normals[v, 0] ** 2 + normals[v, 1] ** 2 + normals[v, 2] ** 2)
+        for axis in range(3):
+            normals[v, axis] /= max(size, 1e-30)
+    return normals
+
+
+@njit(cache=True)
+def _number_edges(triangles, vertex_count):
+    # bucket the sides by their lower vertex; a bucket holds a handful, so a linear search finds the twin
+    start = np.zeros(vertex_count + 1, np.int64)
+    for t in range(len(triangles)):
+        for k in range(3):
+            start[min(triangles[t, k], triangles[t, (k + 1) % 3]) + 1] += 1
+    for v in range(vertex_count):
+        start[v + 1] += start[v]
+    used = start[:-1].copy()
+    high = np.empty(start[-1], np.int64)
+    number = np.empty(start[-1], np.int64)
+    edge_of = np.empty(triangles.shape, np.int64)
+    ends = np.empty((start[-1], 2), np.int64)
+    count = 0
+    for t in range(len(triangles)):
+        for k in range(3):
+            i, j = triangles[t, k], triangles[t, (k + 1) % 3]
+            low, top = min(i, j), max(i, j)
+            found = -1
+            for slot in range(start[low], used[low]):
+                if high[slot] == top:
+                    found = number[slot]
+                    break
+            if found < 0:
+                high[used[low]] = top
+                number[used[low]] = count
+                used[low] += 1
+                ends[count, 0], ends[count, 1] = low, top
+                found = count
+                count += 1
+            edge_of[t, k] = found
+    return edge_of, ends[:count].copy()

@@ -125,7 +125,9 @@ class StudioScene:
         self._albedo = self._texture(surface.albedo)
         self._roughness = self._texture(surface.roughness[..., None])
         self._meshes: dict[str, Any] = {}
-        self._scenes: dict[tuple, Any] = {}
+        self._materials: dict[str, Any] = {}
+        self._scene: Any = None
+        self._kind: tuple = ()
 
     # -- passes -------------------------------------------------------------------------------------------------
 
@@ -202,46 +204,55 @@ class StudioScene:
         return array[..., -2:] if aov else array
 
     def _lit_scene(self, material: str, light: Any) -> Any:
-        """A scene with this material and light. Scenes are kept, because a ray-tracing index of millions of triangles
-        takes longer than an image; a flash is only moved."""
+        """A scene with this light, its surface set to this material.
+
+        Scenes are kept, because the ray-tracing index of millions of triangles takes longer to build than an image
+        takes to render: materials are exchanged in place, and a flash is only moved.
+        """
         mi = self._mi
+        glowing = material == "albedo"  # the surface shines with its own albedo: the fastest way to filter a texture
+        if glowing:
+            kind: tuple = ("albedo",)
+        elif isinstance(light, PointFlash):
+            kind = ("flash", light.falloff_exponent)
+        elif isinstance(light, np.ndarray):
+            kind = ("environment", light.tobytes())
+        else:
+            kind = ("constant",)
+        if kind != self._kind:
+            emitter = None
+            if isinstance(light, PointFlash):
+                emitter = self._flash(light)
+            elif isinstance(light, np.ndarray):
+                emitter = self._environment(light)
+            elif not glowing:
+                emitter = {"type": "constant", "radiance": {"type": "rgb", "value": 1.0}}
+            scene = {"type": "scene", "head": self._mesh(glowing)} | ({"light": emitter} if emitter else {})
+            self._scene = None  # free the old index before the new one is built
+            self._scene, self._kind = mi.load_dict(scene), kind
+        if not glowing:
+            self._mesh(False).set_bsdf(self._bsdf(material))
+        parameters = mi.traverse(self._scene)
         if isinstance(light, PointFlash):
-            key = (material, "flash", light.falloff_exponent)
-            if key not in self._scenes:
-                self._scenes[key] = self._load_scene(material, self._flash(light))
-            scene = self._scenes[key]
-            parameters = mi.traverse(scene)
             parameters["light.to_world"] = self._flash_transform(light)
             parameters["light.intensity.value"] = mi.ScalarColor3f(light.energy * REFERENCE_DISTANCE_MM**2)
             parameters.update()
-            return scene
-        if isinstance(light, np.ndarray):
-            return self._load_scene(material, self._environment(light))
-        key = (material, light)
-        if key not in self._scenes:
+        elif kind == ("constant",):
             # a uniform surrounding: irradiance = pi * radiance
-            self._scenes[key] = self._load_scene(
-                material,
-                None
-                if light is None
-                else {"type": "constant", "radiance": {"type": "rgb", "value": float(light) / math.pi}},
-            )
-        return self._scenes[key]
+            parameters["light.radiance.value"] = mi.ScalarColor3f(float(light) / math.pi)
+            parameters.update()
+        return self._scene
 
-    def _load_scene(self, material: str, light: dict | None) -> Any:
-        return self._mi.load_dict(
-            {"type": "scene", "head": self._mesh(material), **({"light": light} if light else {})}
-        )
-
-    def _mesh(self, material: str) -> Any:
-        if material not in self._meshes:
+    def _mesh(self, glowing: bool) -> Any:
+        name = "glowing" if glowing else "head"
+        if name not in self._meshes:
             mi, surface = self._mi, self._surface
             properties = mi.Properties()
-            properties["bsdf"] = mi.load_dict(self._bsdf(material))
-            if material == "albedo":  # the surface shines with its own albedo: the fastest way to filter a texture
+            properties["bsdf"] = self._bsdf("gloss")
+            if glowing:
                 properties["emitter"] = mi.load_dict({"type": "area", "radiance": self._albedo})
             mesh = mi.Mesh(
-                "head",
+                name,
                 len(surface.vertices_mm),
                 len(surface.triangles),
                 has_vertex_normals=True,
@@ -254,10 +265,15 @@ class StudioScene:
             buffers["vertex_texcoords"] = surface.uv.ravel()
             buffers["faces"] = surface.triangles.ravel()
             buffers.update()
-            self._meshes[material] = mesh
-        return self._meshes[material]
+            self._meshes[name] = mesh
+        return self._meshes[name]
 
-    def _bsdf(self, material: str) -> dict:
+    def _bsdf(self, material: str) -> Any:
+        if material not in self._materials:
+            self._materials[material] = self._mi.load_dict(self._bsdf_description(material))
+        return self._materials[material]
+
+    def _bsdf_description(self, material: str) -> dict:
         gloss = {
             "type": "principled",
             "base_color": {"type": "rgb", "value": 0.0},
@@ -272,7 +288,7 @@ class StudioScene:
             return self._diffuse_bsdf({"type": "rgb", "value": 1.0})
         if material == "skin":
             return self._diffuse_bsdf(self._albedo)
-        return gloss if material == "gloss" else {"type": "diffuse"}
+        return gloss
 
     def _diffuse_bsdf(self, reflectance: Any) -> dict:
         if self._diffuse == "lambert":

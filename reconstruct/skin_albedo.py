@@ -86,9 +86,7 @@ def place_pigments(
     return Pigments(spots, moles, _lip_gain(frame, albedo), hair, melanin, contrast, seed64(rng))
 
 
-def skin_albedo(
-    pigments: Pigments, pores: Pores, hair: Hair, points: SurfacePoints
-) -> tuple[np.ndarray, np.ndarray]:
+def skin_albedo(pigments: Pigments, pores: Pores, hair: Hair, points: SurfacePoints) -> tuple[np.ndarray, np.ndarray]:
     """Linear RGB (M, 3) float32 in [0.01, 0.95] and hair coverage (M,) float32 at every point; eyeballs excepted."""
     m = len(points.weights)
     dots = np.zeros((3, m), np.float32)

@@ -63,20 +63,26 @@ def paint_eyes(eyes: Eyes, points: SurfacePoints, albedo: np.ndarray, roughness:
     roughness[where] = 0.08
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True)
 def _eye_colour(position, centres, radii, iris, pupil_mm, seed, out):
-    for i in numba.prange(len(position)):
+    for i in range(len(position)):
         best, eye = 1e30, 0
         for e in range(len(radii)):
             dx, dy, dz = position[i, 0] - centres[e, 0], position[i, 1] - centres[e, 1], position[i, 2] - centres[e, 2]
             if dx * dx + dy * dy + dz * dz < best:
                 best, eye = dx * dx + dy * dy + dz * dz, e
-        dx, dy, dz = position[i, 0] - centres[eye, 0], position[i, 1] - centres[eye, 1], position[i, 2] - centres[eye, 2]
+        dx, dy, dz = (
+            position[i, 0] - centres[eye, 0],
+            position[i, 1] - centres[eye, 1],
+            position[i, 2] - centres[eye, 2],
+        )
         # Arc distance from the optical axis, on an eye of 12 mm radius.
         r = 12.0 * np.arctan2(np.sqrt(dx * dx + dy * dy), dz)
         angle = np.arctan2(dy, dx)
         cx, cy = np.cos(angle), np.sin(angle)
-        veins = gradient_noise(dx * 0.5, dy * 0.9, dz * 0.5, seed) + 0.5 * gradient_noise(dx, 1.7 * dy, dz, seed + np.uint64(1))
+        veins = gradient_noise(dx * 0.5, dy * 0.9, dz * 0.5, seed) + 0.5 * gradient_noise(
+            dx, 1.7 * dy, dz, seed + np.uint64(1)
+        )
         vein = np.exp(-((veins / 0.07) ** 2)) * ramp(6.5, 13.0, r)
         blush = ramp(8.0, 15.0, r)
         red = 0.74 - 0.05 * blush - 0.05 * vein
@@ -87,7 +93,9 @@ def _eye_colour(position, centres, radii, iris, pupil_mm, seed, out):
         # Fibres run from the pupil outwards; the collarette is a lighter, wavy ring around the pupil.
         fibre = gradient_noise(14.0 * cx, 14.0 * cy, 0.5 * r, seed + np.uint64(3))
         fibre += 0.6 * gradient_noise(30.0 * cx, 30.0 * cy, 0.8 * r, seed + np.uint64(4))
-        ring = np.exp(-(((r - pupil_mm - 1.0 - 0.2 * gradient_noise(5.0 * cx, 5.0 * cy, 0.0, seed + np.uint64(5))) / 0.5) ** 2))
+        ring = np.exp(
+            -(((r - pupil_mm - 1.0 - 0.2 * gradient_noise(5.0 * cx, 5.0 * cy, 0.0, seed + np.uint64(5))) / 0.5) ** 2)
+        )
         light = max(0.25, 1.0 + 0.28 * fibre + 0.45 * ring) * (1.0 - 0.75 * ramp(4.7, 5.8, r))
         dark = ramp(pupil_mm - 0.12, pupil_mm + 0.18, r)
         out[i, 0] = red + inside * (0.012 + dark * (iris[0] * light * (1.0 + 0.3 * ring) - 0.012) - red)

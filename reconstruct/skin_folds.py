@@ -50,14 +50,16 @@ class FoldField:
     cells: CellLists
 
 
-def roughen(
-    frame: SkinFrame, points_mm: np.ndarray, rng: np.random.Generator, wander_mm: float = 0.6
-) -> np.ndarray:
+def roughen(frame: SkinFrame, points_mm: np.ndarray, rng: np.random.Generator, wander_mm: float = 0.6) -> np.ndarray:
     """(n, 3) float64: a smooth curve through `points_mm` (k, 3) on the skin, made to wander sideways irregularly."""
     points = points_mm[np.isfinite(points_mm).all(1)]
     chord = np.r_[0.0, np.cumsum(np.maximum(np.linalg.norm(np.diff(points, axis=0), axis=1), 1e-6))]
     count = max(4, int(chord[-1] / _STEP_MM) + 1)
-    path = CubicSpline(chord, points)(np.linspace(0.0, chord[-1], count)) if len(points) > 2 else np.linspace(*points, count)
+    path = (
+        CubicSpline(chord, points)(np.linspace(0.0, chord[-1], count))
+        if len(points) > 2
+        else np.linspace(*points, count)
+    )
     path = frame.snap(path)
     side = _sides(frame, path)
     # Two scales: a slow drift of the whole line and a slight unrest. Anything quicker looks scratched, not folded.
@@ -72,7 +74,7 @@ def march(
     point, direction = frame.snap(np.asarray(start_mm, np.float64)[None])[0], np.asarray(heading, np.float64)
     path = [point]
     angle = np.deg2rad(bend_deg_per_mm) * _STRIDE_MM
-    for _ in range(max(2, int(round(length_mm / _STRIDE_MM)))):
+    for _ in range(max(2, round(length_mm / _STRIDE_MM))):
         normal = frame.normals_at(path[-1][None])[0]
         direction = direction - normal * (normal @ direction)
         direction /= max(np.linalg.norm(direction), 1e-9)
@@ -117,7 +119,9 @@ def fold_strength(fold: Fold, activations: dict[str, float], age: float) -> floa
     return total if total < 0.8 else 0.8 + 0.35 * (1.0 - np.exp(-(total - 0.8) / 0.35))
 
 
-def fold_field(frame: SkinFrame, folds: list[Fold], activations: dict[str, float], age: float, gain: float) -> FoldField:
+def fold_field(
+    frame: SkinFrame, folds: list[Fold], activations: dict[str, float], age: float, gain: float
+) -> FoldField:
     """Nodes and cells of all folds that are at least 0.004 mm deep; `gain` scales every depth."""
     nodes, segments = [], []
     count = 0
@@ -129,7 +133,7 @@ def fold_field(frame: SkinFrame, folds: list[Fold], activations: dict[str, float
         # A fold that deepens also pulls in skin from the sides.
         width = fold.half_width_mm * (0.85 + 0.2 * strength)
         # Fine lines are V-shaped, wide folds are rounded valleys.
-        rounding = np.clip(0.14 + 0.16 * (width - 0.7), 0.12, 0.6)
+        rounding = np.clip(0.14 + 0.16 * (width - 0.7), 0.12, 0.42)
         nodes.append(np.column_stack([
             fold.path_mm, _sides(frame, fold.path_mm), strength * fold.depth_mm, width, np.full(n, fold.lean),
             rounding, _bulge(rounding), np.full(n, _REACH * width.max() * (1.0 + 0.35 * abs(fold.lean))),
@@ -137,7 +141,9 @@ def fold_field(frame: SkinFrame, folds: list[Fold], activations: dict[str, float
         segments.append(np.column_stack([count + np.arange(n - 1), np.full(n - 1, number)]))
         count += n
     if not nodes:
-        return FoldField(np.zeros((2, 12)), np.zeros((0, 2), np.int64), build_cells(np.zeros((0, 3)), np.zeros((0, 3)), 4.0))
+        return FoldField(
+            np.zeros((2, 12)), np.zeros((0, 2), np.int64), build_cells(np.zeros((0, 3)), np.zeros((0, 3)), 4.0)
+        )
     node, segment = np.concatenate(nodes), np.concatenate(segments).astype(np.int64)
     a, b = node[segment[:, 0]], node[segment[:, 0] + 1]
     # The margin holds the warp of space in the kernel.
@@ -174,7 +180,8 @@ def _sides(frame: SkinFrame, path: np.ndarray) -> np.ndarray:
 
 def _bulge(rounding: np.ndarray) -> np.ndarray:
     """Height of the shoulders that makes each half of the cross-section integrate to zero."""
-    # Integral over t > 0 of exp((e - sqrt(t^2 + e^2)) / a) = e exp(x) K1(x), x = e / a; the swell's is 1.1 sqrt(pi) / 4.
+    # The groove's integral over t > 0, of exp((e - sqrt(t^2 + e^2)) / a), is e exp(x) K1(x) with x = e / a; the
+    # swell's is 1.1 sqrt(pi) / 4.
     return rounding * k1e(rounding / 0.42) / (1.1 * np.sqrt(np.pi) / 4.0)
 
 
@@ -209,7 +216,7 @@ def _folds(position, normal, footprint, nodes, segments, slots, items, cell_mm, 
                     # Coarse texels average the groove: the same volume, wider.
                     w = width / weight
                     blurred = np.sqrt(w * w + (0.8 * footprint[i]) ** 2)
-                    distance = np.sqrt(max(0.0, best))
+                    distance = np.sqrt(best)
                     tilt = lean / weight * (across / weight) / (distance + 0.25 * w)
                     section = _section(distance / (blurred * (1.0 + 0.35 * tilt)), rounding / weight, bulge / weight)
                     total += rough * (depth / weight) * (w / blurred) * section * (1.0 + 0.3 * tilt)
@@ -225,9 +232,10 @@ def _folds(position, normal, footprint, nodes, segments, slots, items, cell_mm, 
             s = min(1.0, max(0.0, s))
             dx, dy, dz = x - ax - s * ex, y - ay - s * ey, z - az - s * ez
             height = dx * nx + dy * ny + dz * nz
-            if abs(height) > 7.0:
-                continue
-            square = dx * dx + dy * dy + dz * dz - height * height
+            square = max(0.0, dx * dx + dy * dy + dz * dz - height * height)
+            # Height over the tangent plane counts only beyond what a coarse mesh misplaces a fold by.
+            beyond = max(0.0, abs(height) - 0.5)
+            square += beyond * beyond
             inside = 1.0 - square / (nodes[n, 11] * nodes[n, 11])
             if inside <= 0.0:
                 continue

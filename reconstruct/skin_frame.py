@@ -94,9 +94,7 @@ class SkinFrame:
         points = np.ascontiguousarray(points_mm, np.float64).reshape(-1, 3)
         _, nearest = self.tree.query(points, k=min(6, len(self.tree_vertices)))
         out = np.empty_like(points)
-        _closest_points(
-            points, self.tree_vertices[nearest], self.incident, self.skin_triangles, self.vertices_mm, out
-        )
+        _closest_points(points, self.tree_vertices[nearest], self.incident, self.skin_triangles, self.vertices_mm, out)
         return out.reshape(np.shape(points_mm))
 
     def lift(self, xy_mm: np.ndarray) -> np.ndarray:
@@ -150,9 +148,7 @@ def skin_frame(model: FaceModel, neutral_mm: np.ndarray) -> SkinFrame:
         np.add.at(normals, welded[model.triangles[:, c]], face_normal)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
-    hard = np.isin(
-        model.regions, (Region.EYEBALL_RIGHT, Region.EYEBALL_LEFT, Region.MOUTH_INTERIOR)
-    )
+    hard = np.isin(model.regions, (Region.EYEBALL_RIGHT, Region.EYEBALL_LEFT, Region.MOUTH_INTERIOR))
     skin_triangles = model.triangles[~hard[model.triangles].any(1)]
     tree_vertices = np.unique(skin_triangles)
     square, height = _front_height(vertices, skin_triangles)
@@ -252,7 +248,9 @@ def _soft_weights(model: FaceModel, vertices: np.ndarray, welded: np.ndarray) ->
     length = np.linalg.norm(vertices[representative[edges[:, 0]]] - vertices[representative[edges[:, 1]]], axis=1)
     n = len(representative)
     weight = 1.0 / np.maximum(length, 0.05)
-    graph = csr_matrix((np.r_[weight, weight], (np.r_[edges[:, 0], edges[:, 1]], np.r_[edges[:, 1], edges[:, 0]])), (n, n))
+    graph = csr_matrix(
+        (np.r_[weight, weight], (np.r_[edges[:, 0], edges[:, 1]], np.r_[edges[:, 1], edges[:, 0]])), (n, n)
+    )
     degree = np.asarray(graph.sum(1)).ravel()
     lone = degree == 0
     walk = diags(1.0 / np.where(lone, 1.0, degree)) @ graph

@@ -1,4 +1,4 @@
-"""Hairs drawn on the skin: brows, short-cropped scalp hair, beard stubble. Strokes in space, painted into the albedo."""
+"""Hairs drawn on the skin: brows, short-cropped scalp hair, beard stubble; strokes in space, painted on the albedo."""
 
 from dataclasses import dataclass
 
@@ -91,7 +91,7 @@ def _grow(
 
 def _brows(frame: SkinFrame, rng: np.random.Generator) -> Strokes:
     roots, heading = [], []
-    for sign, rows in ((-1.0, [21, 20, 19, 18, 17]), (1.0, [22, 23, 24, 25, 26])):
+    for rows in ([21, 20, 19, 18, 17], [22, 23, 24, 25, 26]):
         spine = frame.landmarks_mm[rows]
         count = 330
         u = np.clip(rng.beta(1.05, 1.25, count), 0.0, 1.0)
@@ -102,7 +102,9 @@ def _brows(frame: SkinFrame, rng: np.random.Generator) -> Strokes:
         # Landmarks run along the brow's upper part.
         at[:, 1] += v * half - 1.2
         roots.append(frame.snap(at))
-        along = np.stack([np.interp(u, np.linspace(0.125, 0.875, 4), np.diff(spine, axis=0)[:, k]) for k in range(3)], 1)
+        along = np.stack(
+            [np.interp(u, np.linspace(0.125, 0.875, 4), np.diff(spine, axis=0)[:, k]) for k in range(3)], 1
+        )
         along /= np.linalg.norm(along, axis=1, keepdims=True)
         # Upright at the inner end, then lying down; the upper hairs comb downwards, the lower ones upwards.
         rise = np.interp(u, [0.0, 0.15, 0.4, 0.8, 1.0], [1.9, 0.9, 0.45, 0.2, 0.0]) - 0.5 * v * (u > 0.15)
@@ -139,7 +141,9 @@ def _stubble(frame: SkinFrame, rng: np.random.Generator, amount: float) -> Strok
     beard = weights[:, [Area.PERIORAL, Area.CHIN, Area.JAW]].sum(1) + 0.7 * weights[:, Area.CHEEK]
     # Below a line from the ears to the nose's wings, thinner high on the cheek.
     line = corner[:, 1].mean() + 4.0 + 0.16 * np.abs(frame.vertices_mm[:, 0] - corner[:, 0].mean())
-    upper_lip = smoothstep(38.0, 26.0, np.abs(frame.vertices_mm[:, 0] - corner[:, 0].mean())) * weights[:, Area.PERIORAL]
+    upper_lip = (
+        smoothstep(38.0, 26.0, np.abs(frame.vertices_mm[:, 0] - corner[:, 0].mean())) * weights[:, Area.PERIORAL]
+    )
     low = np.maximum(smoothstep(-6.0, 8.0, line - frame.vertices_mm[:, 1]), upper_lip)
     density = 0.55 * amount * beard * low * (1.0 - weights[:, Area.LIP]) ** 3
     roots, normal, _ = scatter(frame, np.where(density > 0.02, density, 0.0), rng, spacing=0.6)

@@ -44,7 +44,9 @@ def place_pores(frame: SkinFrame, rng: np.random.Generator, moles: int = 5) -> P
     depth = np.clip(0.22 * forward * diameter * (0.45 + 0.85 * pit_rng.random(len(centre))), 0.02, 0.095)
     depth = np.where(pit_rng.random(len(centre)) < 0.2, 0.02 + 0.3 * (depth - 0.02), depth)
     stretch = 1.0 + 1.0 * weights[:, Area.CHEEK] * pit_rng.random(len(centre)) + 0.5 * pit_rng.random(len(centre))
-    axis = turn(normal, tangent(normal, tension_lines(frame, centre, weights)), 0.4 * pit_rng.standard_normal(len(centre)))
+    axis = turn(
+        normal, tangent(normal, tension_lines(frame, centre, weights)), 0.4 * pit_rng.standard_normal(len(centre))
+    )
     # The profile has fallen to a third at radius 1, so this radius makes `diameter` the visible rim.
     radius = 0.5 * diameter[:, None] * np.stack([np.sqrt(stretch), 1.0 / np.sqrt(stretch)], 1)
     pits = make_spots(PIT, centre, axis, radius, depth)
@@ -62,7 +64,9 @@ def place_pores(frame: SkinFrame, rng: np.random.Generator, moles: int = 5) -> P
     radius = 0.6 + 1.1 * mole_rng.random(len(centre)) ** 2
     oval = np.stack([radius * 1.15, radius * 0.95], 1)
     raised = 0.1 + 0.2 * mole_rng.random(len(centre))
-    return Pores(pits, bumps, make_spots(BUMP, centre, tangent(normal, mole_rng.standard_normal(normal.shape)), oval, raised))
+    return Pores(
+        pits, bumps, make_spots(BUMP, centre, tangent(normal, mole_rng.standard_normal(normal.shape)), oval, raised)
+    )
 
 
 def pore_displacement(pores: Pores, points: SurfacePoints, strength: float) -> np.ndarray:
@@ -78,7 +82,7 @@ def pore_displacement(pores: Pores, points: SurfacePoints, strength: float) -> n
 def beside_nose(frame: SkinFrame) -> np.ndarray:
     """(N,) in [0, 1]: closeness to the folds beside the nose, where cheek pores are densest and widest."""
     right, left = frame.landmarks_mm[31], frame.landmarks_mm[35]
-    centres = np.stack([right + [-9.0, 6.0, 0.0], left + [9.0, 6.0, 0.0]])
+    centres = np.stack([right, left]) + [[-9.0, 6.0, 0.0], [9.0, 6.0, 0.0]]
     distance = np.linalg.norm(frame.vertices_mm[:, None] - centres[None], axis=2).min(1)
     return np.exp(-((distance / 17.0) ** 2))
 

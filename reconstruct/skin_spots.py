@@ -73,7 +73,9 @@ def scatter(
     if total == 0:
         return np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0, np.int64)
     edges = np.cumsum(share)
-    pick = np.minimum(np.searchsorted(edges, (np.arange(total) + rng.random(total)) * (edges[-1] / total)), len(area) - 1)
+    pick = np.minimum(
+        np.searchsorted(edges, (np.arange(total) + rng.random(total)) * (edges[-1] / total)), len(area) - 1
+    )
     r, s = np.sqrt(rng.random(total)), rng.random(total)
     bary = np.stack([1.0 - r, r * (1.0 - s), r * s], 1)
     order = rng.permutation(total)
@@ -132,7 +134,9 @@ def _throw_darts(position, radius, kept):
 
 
 @numba.njit(cache=True, parallel=True)
-def _add_spots(position, normal, footprint, profile, centre, axis, radius, amplitude, slots, items, cell_mm, reach, out):
+def _add_spots(
+    position, normal, footprint, profile, centre, axis, radius, amplitude, slots, items, cell_mm, reach, out
+):
     for i in numba.prange(len(position)):
         x, y, z = np.float64(position[i, 0]), np.float64(position[i, 1]), np.float64(position[i, 2])
         first, last = find_cell(slots, cell_mm, x, y, z)

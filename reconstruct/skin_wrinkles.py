@@ -13,10 +13,30 @@ from .skin_frame import Area, SkinFrame, SurfacePoints
 from .skin_spots import BUMP, Spots, add_spots, make_spots, scatter, tangent
 from .surface_noise import seed64
 
-_RIGHT = {"outer": 36, "upper": 37, "inner": 39, "lower_in": 40, "lower_out": 41, "alar": 31, "corner": 48,
-          "brow_in": 21, "brow_mid": 19, "brow_out": 17}  # fmt: skip
-_LEFT = {"outer": 45, "upper": 44, "inner": 42, "lower_in": 47, "lower_out": 46, "alar": 35, "corner": 54,
-         "brow_in": 22, "brow_mid": 24, "brow_out": 26}  # fmt: skip
+_RIGHT = {
+    "outer": 36,
+    "upper": 37,
+    "inner": 39,
+    "lower_in": 40,
+    "lower_out": 41,
+    "alar": 31,
+    "corner": 48,
+    "brow_in": 21,
+    "brow_mid": 19,
+    "brow_out": 17,
+}
+_LEFT = {
+    "outer": 45,
+    "upper": 44,
+    "inner": 42,
+    "lower_in": 47,
+    "lower_out": 46,
+    "alar": 35,
+    "corner": 54,
+    "brow_in": 22,
+    "brow_mid": 24,
+    "brow_out": 26,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +51,20 @@ class Wrinkles:
 def place_wrinkles(frame: SkinFrame, rng: np.random.Generator) -> Wrinkles:
     """Lay out a face's folds: depends on the neutral shape and the generator, not on any expression."""
     folds: list[Fold] = []
-    parts = (_forehead, _glabella, _crows_feet, _under_eyes, _upper_lids, _bunny_lines, _nasolabial, _lower_cheeks,
-             _lips, _around_lips, _chin, _neck)  # fmt: skip
+    parts = (
+        _forehead,
+        _glabella,
+        _crows_feet,
+        _under_eyes,
+        _upper_lids,
+        _bunny_lines,
+        _nasolabial,
+        _lower_cheeks,
+        _lips,
+        _around_lips,
+        _chin,
+        _neck,
+    )
     # One generator each: more lines in one place leave the others as they are.
     streams = rng.spawn(len(parts) + 1)
     for part, stream in zip(parts, streams, strict=False):
@@ -45,7 +77,11 @@ def place_wrinkles(frame: SkinFrame, rng: np.random.Generator) -> Wrinkles:
     radius = 1.2 + 0.9 * chin_rng.random(len(centre))
     depth = -0.28 * (0.4 + 0.6 * chin_rng.random(len(centre)))
     dimples = make_spots(
-        BUMP, centre, tangent(normal, chin_rng.standard_normal(normal.shape)), np.stack([radius, 0.8 * radius], 1), depth
+        BUMP,
+        centre,
+        tangent(normal, chin_rng.standard_normal(normal.shape)),
+        np.stack([radius, 0.8 * radius], 1),
+        depth,
     )
     return Wrinkles(tuple(folds), dimples, seed64(chin_rng))
 
@@ -60,7 +96,9 @@ def wrinkle_displacement(
 def prepare_wrinkles(frame: SkinFrame, wrinkles: Wrinkles, activations: dict[str, float], age: float, gain: float):
     """A function of SurfacePoints giving (M,) float32 mm for one expression."""
     field = fold_field(frame, list(wrinkles.folds), activations, age, gain)
-    pull = fold_strength(Fold(np.zeros((2, 3)), np.zeros(2), np.zeros(2), 0.0, {"chin_raise": 1.0}, 0.02, 0.08), activations, age)
+    pull = fold_strength(
+        Fold(np.zeros((2, 3)), np.zeros(2), np.zeros(2), 0.0, {"chin_raise": 1.0}, 0.02, 0.08), activations, age
+    )
 
     def evaluate(points: SurfacePoints) -> np.ndarray:
         out = fold_displacement(field, points, wrinkles.seed)
@@ -108,18 +146,47 @@ def _forehead(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
             y = brow + height + arch * (np.sin(np.pi * np.abs(u)) - 0.5) + rng.normal(0.0, 0.8)
             path = roughen(frame, _lifted(frame, *zip(middle + reach * u, y, strict=True)), rng, 0.9)
             centre = abs(0.5 * (start + stop)) < 0.25
-            gains = {"brow_inner_raise": 0.6 if centre else 0.45, "brow_outer_raise": 0.5 if centre else 0.65,
-                     "lid_raise": 0.1}  # fmt: skip
-            folds.append(make_fold(path, depth, 1.15 + 0.4 * rng.random(), rng, lean=-0.3, gaps=0.55, taper_mm=14.0,
-                                   gains=gains, rest=(0.05, 0.5)))  # fmt: skip
+            gains = {
+                "brow_inner_raise": 0.6 if centre else 0.45,
+                "brow_outer_raise": 0.5 if centre else 0.65,
+                "lid_raise": 0.1,
+            }
+            folds.append(
+                make_fold(
+                    path,
+                    depth,
+                    1.15 + 0.4 * rng.random(),
+                    rng,
+                    lean=-0.3,
+                    gaps=0.55,
+                    taper_mm=14.0,
+                    gains=gains,
+                    rest=(0.05, 0.5),
+                )
+            )
             # Short companions between the main lines.
             for _ in range(int(rng.integers(1, 4))):
                 u0, length = rng.uniform(start, stop), rng.uniform(0.15, 0.4)
                 u = np.linspace(u0 - length / 2, u0 + length / 2, 5)
-                y = brow + height + rng.uniform(1.8, 4.2) + arch * (np.sin(np.pi * np.abs(u)) - 0.5) + rng.normal(0, 1.5) * (u - u0)
+                y = (
+                    brow
+                    + height
+                    + rng.uniform(1.8, 4.2)
+                    + arch * (np.sin(np.pi * np.abs(u)) - 0.5)
+                    + rng.normal(0, 1.5) * (u - u0)
+                )
                 path = roughen(frame, _lifted(frame, *zip(middle + reach * u, y, strict=True)), rng, 0.5)
-                folds.append(make_fold(path, rng.uniform(0.12, 0.3), rng.uniform(0.5, 0.9), rng, gaps=0.4, gains=gains,
-                                       rest=(0.05, 0.55)))  # fmt: skip
+                folds.append(
+                    make_fold(
+                        path,
+                        rng.uniform(0.12, 0.3),
+                        rng.uniform(0.5, 0.9),
+                        rng,
+                        gaps=0.4,
+                        gains=gains,
+                        rest=(0.05, 0.55),
+                    )
+                )
         height += rng.uniform(6.0, 9.0)
     return folds
 
@@ -136,20 +203,45 @@ def _glabella(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
             y = np.linspace(low, top, 6)
             lean_x = x + sign * np.linspace(-1.2, 2.0, 6) + rng.normal(0, 0.4)
             path = roughen(frame, _lifted(frame, *zip(lean_x, y, strict=True)), rng, 0.5)
-            folds.append(make_fold(path, rng.uniform(0.6, 0.95) * (1.0 - 0.45 * order), rng.uniform(1.1, 1.5), rng, lean=0.4 * sign,
-                                   gaps=0.2, taper_mm=9.0, gains={"brow_lower": 1.0}, rest=(0.03, 0.5)))  # fmt: skip
+            folds.append(
+                make_fold(
+                    path,
+                    rng.uniform(0.6, 0.95) * (1.0 - 0.45 * order),
+                    rng.uniform(1.1, 1.5),
+                    rng,
+                    lean=0.4 * sign,
+                    gaps=0.2,
+                    taper_mm=9.0,
+                    gains={"brow_lower": 1.0},
+                    rest=(0.03, 0.5),
+                )
+            )
         # Oblique lines above the inner brow, where the corrugator pulls in.
         for _ in range(2):
             start = _lifted(frame, (inner[0] + sign * rng.uniform(2, 9), inner[1] + rng.uniform(4, 10)))[0]
-            path = roughen(frame, march(frame, start, np.array([sign * 0.5, 0.85, 0.0]), rng.uniform(6, 11), rng.normal(0, 2)), rng, 0.4)
+            path = roughen(
+                frame,
+                march(frame, start, np.array([sign * 0.5, 0.85, 0.0]), rng.uniform(6, 11), rng.normal(0, 2)),
+                rng,
+                0.4,
+            )
             folds.append(make_fold(path, rng.uniform(0.1, 0.22), 0.8, rng, gains={"brow_lower": 1.0}, rest=(0.02, 0.3)))
     root = frame.landmarks_mm[27]
     for order in range(int(rng.integers(1, 3))):
         x = root[0] + np.linspace(-8.0, 8.0, 5) * rng.uniform(0.7, 1.1)
         y = root[1] + 2.0 - 5.0 * order + 1.5 * np.cos(np.linspace(-1.5, 1.5, 5)) + rng.normal(0, 0.7)
         path = roughen(frame, _lifted(frame, *zip(x, y, strict=True)), rng, 0.5)
-        folds.append(make_fold(path, rng.uniform(0.35, 0.55), 1.1, rng, gaps=0.2,
-                               gains={"brow_lower": 0.55, "nose_wrinkle": 0.7}, rest=(0.06, 0.4)))  # fmt: skip
+        folds.append(
+            make_fold(
+                path,
+                rng.uniform(0.35, 0.55),
+                1.1,
+                rng,
+                gaps=0.2,
+                gains={"brow_lower": 0.55, "nose_wrinkle": 0.7},
+                rest=(0.06, 0.4),
+            )
+        )
     return folds
 
 
@@ -167,14 +259,29 @@ def _crows_feet(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
             bend = sign * np.sin(angle) * 1.2 + rng.normal(0, 0.5)
             path = roughen(frame, march(frame, start, heading, length, bend), rng, 0.5)
             depth = rng.uniform(0.3, 0.55)
-            folds.append(make_fold(path, depth, rng.uniform(0.75, 1.1), rng, lean=0.2, gaps=0.45, taper_mm=10.0,
-                                   gains=gains, rest=(0.04, 0.5)))  # fmt: skip
+            folds.append(
+                make_fold(
+                    path,
+                    depth,
+                    rng.uniform(0.75, 1.1),
+                    rng,
+                    lean=0.2,
+                    gaps=0.45,
+                    taper_mm=10.0,
+                    gains=gains,
+                    rest=(0.04, 0.5),
+                )
+            )
             if rng.random() < 0.6:
                 node = path[int(len(path) * rng.uniform(0.3, 0.6))]
                 along = path[-1] - path[0]
-                fork = along / np.linalg.norm(along) + rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 0.5) * np.array([0.0, 1.0, 0.0])
+                fork = along / np.linalg.norm(along) + rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 0.5) * np.array(
+                    [0.0, 1.0, 0.0]
+                )
                 branch = roughen(frame, march(frame, node, fork, 0.5 * length, rng.normal(0, 1)), rng, 0.3)
-                folds.append(make_fold(branch, 0.55 * depth, rng.uniform(0.5, 0.75), rng, gains=gains, rest=(0.04, 0.5)))
+                folds.append(
+                    make_fold(branch, 0.55 * depth, rng.uniform(0.5, 0.75), rng, gains=gains, rest=(0.04, 0.5))
+                )
     return folds
 
 
@@ -188,17 +295,41 @@ def _under_eyes(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
             u = np.linspace(rng.uniform(0.0, 0.45), rng.uniform(0.6, 1.15), 7)
             base = np.stack([np.interp(u, [0.0, 0.35, 0.7, 1.0], lid[:, k], right=lid[3, k]) for k in range(2)], 1)
             base[:, 0] += sign * np.maximum(u - 1.0, 0.0) * 40.0
-            y = base[:, 1] - offset * (0.75 + 0.45 * np.sin(np.pi * np.clip(u, 0, 1))) + rng.normal(-0.3, 1.4) * (u - 0.5)
+            y = (
+                base[:, 1]
+                - offset * (0.75 + 0.45 * np.sin(np.pi * np.clip(u, 0, 1)))
+                + rng.normal(-0.3, 1.4) * (u - 0.5)
+            )
             path = roughen(frame, _lifted(frame, *zip(base[:, 0], y, strict=True)), rng, 0.45)
-            folds.append(make_fold(path, rng.uniform(0.08, 0.24), rng.uniform(0.45, 0.85), rng, gaps=0.8, gains=gains,
-                                   rest=(0.12, 0.55) if order < 3 else (0.04, 0.4)))  # fmt: skip
+            folds.append(
+                make_fold(
+                    path,
+                    rng.uniform(0.08, 0.24),
+                    rng.uniform(0.45, 0.85),
+                    rng,
+                    gaps=0.8,
+                    gains=gains,
+                    rest=(0.12, 0.55) if order < 3 else (0.04, 0.4),
+                )
+            )
         # The lower border of the eye bag: broad, running from the inner corner down and out.
         u = np.linspace(0.0, 0.85, 7)
         base = np.stack([np.interp(u, [0.0, 0.35, 0.7, 1.0], lid[:, k]) for k in range(2)], 1)
         y = base[:, 1] - 6.0 - 6.0 * np.sin(0.75 * np.pi * u)
         path = roughen(frame, _lifted(frame, *zip(base[:, 0], y, strict=True)), rng, 0.4)
-        folds.append(make_fold(path, 0.55, 2.4, rng, lean=0.5 * sign, gaps=0.0, taper_mm=12.0,
-                               gains={"cheek_raise": 0.4, "lid_tighten": 0.25}, rest=(0.12, 0.95)))  # fmt: skip
+        folds.append(
+            make_fold(
+                path,
+                0.55,
+                2.4,
+                rng,
+                lean=0.5 * sign,
+                gaps=0.0,
+                taper_mm=12.0,
+                gains={"cheek_raise": 0.4, "lid_tighten": 0.25},
+                rest=(0.12, 0.95),
+            )
+        )
     return folds
 
 
@@ -210,32 +341,61 @@ def _upper_lids(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
         x = np.linspace(at["inner"][0] + sign * 2.0, at["outer"][0] + sign * 3.0, 7)
         u = np.linspace(0.0, 1.0, 7)
         lid = np.interp(u, [0.0, 0.35, 0.7, 1.0], [at["inner"][1], at["upper"][1], at["upper"][1], at["outer"][1]])
-        path = roughen(frame, _lifted(frame, *zip(x, lid + height * (0.7 + 0.3 * np.sin(np.pi * u)), strict=True)), rng, 0.25)
-        folds.append(make_fold(path, 0.45, 0.9, rng, lean=0.4 * sign, gaps=0.0, gains={"lid_raise": 0.4, "brow_lower": 0.2},
-                               rest=(0.45, 0.75)))  # fmt: skip
+        path = roughen(
+            frame, _lifted(frame, *zip(x, lid + height * (0.7 + 0.3 * np.sin(np.pi * u)), strict=True)), rng, 0.25
+        )
+        folds.append(
+            make_fold(
+                path,
+                0.45,
+                0.9,
+                rng,
+                lean=0.4 * sign,
+                gaps=0.0,
+                gains={"lid_raise": 0.4, "brow_lower": 0.2},
+                rest=(0.45, 0.75),
+            )
+        )
     return folds
 
 
 def _bunny_lines(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
     folds = []
     lm = frame.landmarks_mm
-    for sign, at in _sides(frame):
+    for sign, _ in _sides(frame):
         for order in range(int(rng.integers(3, 5))):
             start = lm[27] + (lm[28] - lm[27]) * (0.35 + 0.38 * order + rng.normal(0, 0.08))
             first = _lifted(frame, (start[0] + sign * rng.uniform(2.0, 4.5), start[1] + 1.0))[0]
             # Fanning towards the inner corner above and towards the cheek below.
             heading = np.array([sign, 0.35 - 0.45 * order, -0.9])
-            path = roughen(frame, march(frame, first, heading, rng.uniform(8.0, 14.0), -sign * rng.uniform(0.5, 2.5)), rng, 0.4)
-            folds.append(make_fold(path, rng.uniform(0.32, 0.6), rng.uniform(0.7, 1.0), rng, gaps=0.3, taper_mm=5.0,
-                                   gains={"nose_wrinkle": 1.0, "lip_raise": 0.15, "cheek_raise": 0.08},
-                                   rest=(0.01, 0.14)))  # fmt: skip
+            path = roughen(
+                frame, march(frame, first, heading, rng.uniform(8.0, 14.0), -sign * rng.uniform(0.5, 2.5)), rng, 0.4
+            )
+            folds.append(
+                make_fold(
+                    path,
+                    rng.uniform(0.32, 0.6),
+                    rng.uniform(0.7, 1.0),
+                    rng,
+                    gaps=0.3,
+                    taper_mm=5.0,
+                    gains={"nose_wrinkle": 1.0, "lip_raise": 0.15, "cheek_raise": 0.08},
+                    rest=(0.01, 0.14),
+                )
+            )
     return folds
 
 
 def _nasolabial(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
     folds = []
-    gains = {"lip_corner_pull": 0.9, "lip_raise": 0.8, "nose_wrinkle": 0.4, "cheek_raise": 0.3, "lip_stretch": 0.4,
-             "dimple": 0.3}  # fmt: skip
+    gains = {
+        "lip_corner_pull": 0.9,
+        "lip_raise": 0.8,
+        "nose_wrinkle": 0.4,
+        "cheek_raise": 0.3,
+        "lip_stretch": 0.4,
+        "dimple": 0.3,
+    }
     for sign, at in _sides(frame):
         alar, corner = at["alar"], at["corner"]
         outward = np.array([sign, 0.0])
@@ -249,10 +409,24 @@ def _nasolabial(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
         ]
         course = _lifted(frame, *points) + np.array([0.6, 0.6, 0.0]) * rng.normal(0, 1.0, (6, 1)) * [sign, 0.3, 0.0]
         # Bottom to top on one side and the reverse on the other would swap left and right: `lean` follows the sign.
-        folds.append(make_fold(roughen(frame, course, rng, 0.7), 0.85, rng.uniform(2.7, 3.5), rng, lean=0.8 * sign,
-                               gaps=0.0, taper_mm=20.0, gains=gains, rest=(0.12, 0.75)))  # fmt: skip
-        folds.append(make_fold(roughen(frame, course, rng, 0.9), 0.28, 0.8, rng, gaps=0.9, taper_mm=12.0, gains=gains,
-                               rest=(0.03, 0.6)))  # fmt: skip
+        folds.append(
+            make_fold(
+                roughen(frame, course, rng, 0.7),
+                0.85,
+                rng.uniform(2.7, 3.5),
+                rng,
+                lean=0.8 * sign,
+                gaps=0.0,
+                taper_mm=20.0,
+                gains=gains,
+                rest=(0.12, 0.75),
+            )
+        )
+        folds.append(
+            make_fold(
+                roughen(frame, course, rng, 0.9), 0.28, 0.8, rng, gaps=0.9, taper_mm=12.0, gains=gains, rest=(0.03, 0.6)
+            )
+        )
     return folds
 
 
@@ -265,22 +439,53 @@ def _lower_cheeks(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
             x = corner[0] + sign * (18.0 + 6.5 * order + rng.normal(0, 0.8) + 3.0 * np.sin(np.linspace(0.2, 2.6, 6)))
             y = corner[1] + np.linspace(15.0 - 2.0 * order, -9.0 + 3.0 * order, 6) + rng.normal(0, 1.5)
             path = roughen(frame, _lifted(frame, *zip(x, y, strict=True)), rng, 0.8)
-            folds.append(make_fold(path, rng.uniform(0.35, 0.6) * 0.85**order, rng.uniform(1.4, 2.0), rng, lean=0.4 * sign,
-                                   gaps=0.5, taper_mm=10.0, gains={"lip_corner_pull": 0.75, "lip_stretch": 0.4},
-                                   rest=(0.0, 0.28)))  # fmt: skip
+            folds.append(
+                make_fold(
+                    path,
+                    rng.uniform(0.35, 0.6) * 0.85**order,
+                    rng.uniform(1.4, 2.0),
+                    rng,
+                    lean=0.4 * sign,
+                    gaps=0.5,
+                    taper_mm=10.0,
+                    gains={"lip_corner_pull": 0.75, "lip_stretch": 0.4},
+                    rest=(0.0, 0.28),
+                )
+            )
         # The dimple proper, deep in few faces.
         x = np.full(5, corner[0] + sign * 12.5) + sign * np.array([-0.8, 0.2, 0.6, 0.2, -0.8])
         y = corner[1] + np.linspace(6.0, -6.0, 5) + rng.normal(0, 1.0)
         path = roughen(frame, _lifted(frame, *zip(x, y, strict=True)), rng, 0.3)
-        folds.append(make_fold(path, rng.uniform(0.45, 0.9), 2.2, rng, lean=0.5 * sign, gaps=0.0, taper_mm=6.0,
-                               gains={"dimple": 1.0, "lip_corner_pull": 0.45 * rng.random()}, rest=(0.0, 0.1)))  # fmt: skip
+        folds.append(
+            make_fold(
+                path,
+                rng.uniform(0.45, 0.9),
+                2.2,
+                rng,
+                lean=0.5 * sign,
+                gaps=0.0,
+                taper_mm=6.0,
+                gains={"dimple": 1.0, "lip_corner_pull": 0.45 * rng.random()},
+                rest=(0.0, 0.1),
+            )
+        )
         # Marionette line, from the corner of the mouth downwards.
         x = corner[0] + sign * np.array([2.5, 4.5, 6.0, 6.5, 6.5])
         y = corner[1] + np.array([-2.5, -7.0, -13.0, -19.0, -25.0])
         path = roughen(frame, _lifted(frame, *zip(x, y, strict=True)), rng, 0.6)
-        folds.append(make_fold(path, rng.uniform(0.5, 0.75), rng.uniform(1.3, 1.8), rng, lean=0.5 * sign, gaps=0.2,
-                               taper_mm=10.0, gains={"lip_corner_depress": 1.0, "chin_raise": 0.3, "lip_press": 0.2},
-                               rest=(0.05, 0.6)))  # fmt: skip
+        folds.append(
+            make_fold(
+                path,
+                rng.uniform(0.5, 0.75),
+                rng.uniform(1.3, 1.8),
+                rng,
+                lean=0.5 * sign,
+                gaps=0.2,
+                taper_mm=10.0,
+                gains={"lip_corner_depress": 1.0, "chin_raise": 0.3, "lip_press": 0.2},
+                rest=(0.05, 0.6),
+            )
+        )
     return folds
 
 
@@ -298,8 +503,18 @@ def _lips(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
             first, last = rng.uniform(-0.05, 0.3), rng.uniform(0.65, 1.0)
             t = np.linspace(first, last, 4)[:, None]
             path = roughen(frame, frame.snap(top * (1 - t) + bottom * t), rng, 0.22)
-            folds.append(make_fold(path, rng.uniform(0.05, 0.16), rng.uniform(0.28, 0.5), rng, gaps=0.3, taper_mm=2.5,
-                                   gains=gains, rest=(0.42, 0.7)))  # fmt: skip
+            folds.append(
+                make_fold(
+                    path,
+                    rng.uniform(0.05, 0.16),
+                    rng.uniform(0.28, 0.5),
+                    rng,
+                    gaps=0.3,
+                    taper_mm=2.5,
+                    gains=gains,
+                    rest=(0.42, 0.7),
+                )
+            )
             u += rng.uniform(0.016, 0.038)
     return folds
 
@@ -316,8 +531,18 @@ def _around_lips(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
             heading = border - centre
             heading[0] *= 0.55
             path = march(frame, border + 0.06 * heading, heading, rng.uniform(0.45, 1.0) * longest, rng.normal(0, 1.5))
-            folds.append(make_fold(roughen(frame, path, rng, 0.35), rng.uniform(0.18, 0.42), rng.uniform(0.55, 0.95), rng,
-                                   gaps=0.3, taper_mm=3.5, gains=gains, rest=(0.01, 0.42)))  # fmt: skip
+            folds.append(
+                make_fold(
+                    roughen(frame, path, rng, 0.35),
+                    rng.uniform(0.18, 0.42),
+                    rng.uniform(0.55, 0.95),
+                    rng,
+                    gaps=0.3,
+                    taper_mm=3.5,
+                    gains=gains,
+                    rest=(0.01, 0.42),
+                )
+            )
             u += gap * rng.uniform(0.7, 1.4)
     return folds
 
@@ -329,8 +554,19 @@ def _chin(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
     folds = []
     for depth, width, drop, rest in ((0.75, 2.3, 0.0, (0.25, 0.6)), (0.22, 0.8, rng.uniform(-2.0, 2.0), (0.02, 0.4))):
         path = _lifted(frame, *zip(lip[0] + rng.uniform(12.0, 15.0) * u, y + drop - 2.6 * u**2, strict=True))
-        folds.append(make_fold(roughen(frame, path, rng, 0.45), depth, width, rng, lean=-0.3, gaps=0.2, taper_mm=9.0,
-                               gains={"chin_raise": 0.85, "lip_press": 0.2, "lip_corner_depress": 0.25}, rest=rest))  # fmt: skip
+        folds.append(
+            make_fold(
+                roughen(frame, path, rng, 0.45),
+                depth,
+                width,
+                rng,
+                lean=-0.3,
+                gaps=0.2,
+                taper_mm=9.0,
+                gains={"chin_raise": 0.85, "lip_press": 0.2, "lip_corner_depress": 0.25},
+                rest=rest,
+            )
+        )
     return folds
 
 
@@ -343,7 +579,19 @@ def _neck(frame: SkinFrame, rng: np.random.Generator) -> list[Fold]:
     for drop in (34.0, 56.0):
         start = frame.snap(np.array([[chin[0], chin[1] - drop, chin[2] - 25.0]]))[0]
         for sign in (-1.0, 1.0):
-            path = march(frame, start, np.array([sign, 0.06, -0.3]), rng.uniform(28.0, 45.0), sign * rng.normal(0.3, 0.2))
-            folds.append(make_fold(roughen(frame, path, rng, 0.8), rng.uniform(0.3, 0.5), 1.5, rng, gaps=0.4, taper_mm=9.0,
-                                   gains={"chin_raise": 0.1}, rest=(0.2, 0.9)))  # fmt: skip
+            path = march(
+                frame, start, np.array([sign, 0.06, -0.3]), rng.uniform(28.0, 45.0), sign * rng.normal(0.3, 0.2)
+            )
+            folds.append(
+                make_fold(
+                    roughen(frame, path, rng, 0.8),
+                    rng.uniform(0.3, 0.5),
+                    1.5,
+                    rng,
+                    gaps=0.4,
+                    taper_mm=9.0,
+                    gains={"chin_raise": 0.1},
+                    rest=(0.2, 0.9),
+                )
+            )
     return folds

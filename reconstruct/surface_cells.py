@@ -81,7 +81,5 @@ def _fill(low, high):
 @numba.njit(cache=True, inline="always")
 def find_cell(slots, cell_mm, x, y, z):
     """(first, last) range of items whose influence reaches the cell of a point."""
-    s = _slot(
-        slots, np.int64(np.floor(x / cell_mm)), np.int64(np.floor(y / cell_mm)), np.int64(np.floor(z / cell_mm))
-    )
+    s = _slot(slots, np.int64(np.floor(x / cell_mm)), np.int64(np.floor(y / cell_mm)), np.int64(np.floor(z / cell_mm)))
     return slots[s, 3], slots[s, 3] + slots[s, 4]

@@ -1,7 +1,8 @@
 """Noise attached to points of space, not to texels: the same point gives the same value at any map resolution.
 
 Scalar numba functions for use inside kernels. Randomness comes from an integer hash (a round of MurmurHash3's
-finaliser, A. Appleby) of cell coordinates and a seed, so that results do not depend on the order of evaluation or on threads.
+finaliser, A. Appleby) of cell coordinates and a seed, so that results depend neither on the order of evaluation nor on
+threads.
 """
 
 import numba

@@ -136,10 +136,10 @@ def _fill_triangles(corners, triangles, triangle, barycentric):
                     barycentric[row, column, 1] = b2
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True)
 def _pad_once(corners, triangles, before, triangle, barycentric):
     size = triangle.shape[0]
-    for row in numba.prange(size):
+    for row in range(size):
         for column in range(size):
             if before[row, column] >= 0:
                 continue

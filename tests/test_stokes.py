@@ -2,7 +2,7 @@
 
 Scene of the reference: unit sphere, camera at z = 8 with up = +y, `pplastic` skin. Point lights do not shine through a
 polariser plate in Mitsuba, so two ways: the material's Mueller matrix at every pixel, lit by a polarised point light
-(exact, no noise), and a rendered image of a small panel behind a plate (noisy, but it fixes every sign of the renderer).
+(exact, no noise), and a rendered image of a small panel behind a plate (noisy, but it fixes the renderer's signs).
 Mitsuba's polarised engine holds for a whole process, so this file runs itself as a program.
 """
 
@@ -121,7 +121,8 @@ def _panel(mi, light: np.ndarray, film: np.ndarray, spp: int) -> np.ndarray:
         "panel": {"type": "rectangle", "to_world": plate(1.001, half), "emitter": {
             "type": "area", "radiance": {"type": "uniform", "value": 100.0}}},
         # the panel's up is the plate's local y; theta turns the axis that passes from local x
-        "plate": {"type": "rectangle", "to_world": plate(1.0, 1.5 * half), "bsdf": {"type": "polarizer", "theta": 90.0}},
+        "plate": {"type": "rectangle", "to_world": plate(1.0, 1.5 * half), "bsdf": {
+            "type": "polarizer", "theta": 90.0}},
         "sensor": {
             "type": "perspective", "fov": float(np.degrees(2 * np.arctan(30 / 215.0))),
             "to_world": transform.look_at(origin=CENTRE.tolist(), target=[0, 0, 0], up=[0, 1, 0]),

@@ -107,7 +107,8 @@ def test_normals_keep_a_crease():
     kept = surface_gaussian(image, weight, plane(0.25), 0.5, 0.25, normal, 150.0)
     assert plain[40, 39, 0] > 0.2
     assert np.abs(kept - image).max() < 1e-4
-    same = surface_gaussian(image, weight, plane(0.25), 0.5, 0.25, np.zeros_like(normal) + (0, 0, 1), 150.0)
+    normal[:] = 0, 0, 1
+    same = surface_gaussian(image, weight, plane(0.25), 0.5, 0.25, normal, 150.0)
     assert same == pytest.approx(plain, abs=1e-5)
 
 
@@ -154,7 +155,7 @@ def test_thread_count_does_not_change_a_byte():
     weight = (noise(60, 1)[..., 0] > 0.2).astype(np.float32)
     before, results = numba.get_num_threads(), []
     try:
-        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):  # pyright: ignore[reportAttributeAccessIssue]
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):  # pyright: ignore[reportPrivateImportUsage]
             numba.set_num_threads(threads)
             results.append(surface_gaussian(noise(), weight, plane(0.2, 60), 0.9, 0.2).tobytes())
     finally:
