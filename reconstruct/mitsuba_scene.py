@@ -24,17 +24,23 @@ FLASH_CUTOFF_DEG = 50.0
 
 DiffuseModel = Literal["lambert", "coated"]
 
-_PROBE = "import mitsuba as mi; mi.set_variant({0!r}); import drjit as dr; print(dr.sum(mi.Float([1, 2]))[0] == 3)"
+_PROBE = """
+import mitsuba as mi, numpy as np
+mi.set_variant({0!r})
+scene = mi.cornell_box()
+scene["sensor"]["film"].update(width=8, height=8)
+print("works", np.array(mi.render(mi.load_dict(scene), spp=1)).mean() > 0)
+"""
 
 
 def variant_works(variant: str, timeout_s: float = 60.0) -> bool:
-    """Try a Mitsuba variant in a subprocess, because a wrong libLLVM aborts the whole interpreter."""
+    """Render a few pixels in a subprocess, because a wrong libLLVM aborts the whole interpreter, and only then."""
     command = [sys.executable, "-c", _PROBE.format(variant)]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         return False
-    return result.returncode == 0 and "True" in result.stdout
+    return result.returncode == 0 and "works True" in result.stdout
 
 
 def use_variant(engine: Literal["scalar", "llvm"]) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 from .face_model import FaceModel
 from .skin_albedo import place_pigments, skin_albedo
 from .skin_eyes import fit_eyes, paint_eyes
-from .skin_frame import Area, skin_frame, surface_points, vertex_table
+from .skin_frame import Area, skin_frame
 from .skin_hair import place_hair
+from .skin_points import surface_points, vertex_table
 from .skin_pores import place_pores, pore_displacement
 from .skin_relief import relief_displacement
 from .skin_roughness import skin_roughness

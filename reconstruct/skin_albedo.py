@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from .skin_frame import Area, SkinFrame, SurfacePoints, ramp
+from .skin_frame import Area, SkinFrame
 from .skin_hair import Hair, paint_strokes
+from .skin_points import SurfacePoints, ramp
 from .skin_pores import Pores, beside_nose
 from .skin_spots import PATCH, Spots, add_spots, make_spots, scatter, tangent
 from .surface_noise import gradient_noise, octaves, seed64

@@ -6,7 +6,8 @@ import numba
 import numpy as np
 
 from .face_model import FaceModel, Region
-from .skin_frame import Area, SurfacePoints, ramp
+from .skin_frame import Area
+from .skin_points import SurfacePoints, ramp
 from .surface_noise import gradient_noise
 
 _IRIS_COLOURS = np.array([[0.10, 0.045, 0.018], [0.16, 0.085, 0.035], [0.12, 0.13, 0.06], [0.11, 0.17, 0.22]])

@@ -8,7 +8,8 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 from scipy.special import k1e
 
-from .skin_frame import SkinFrame, SurfacePoints
+from .skin_frame import SkinFrame
+from .skin_points import SurfacePoints
 from .surface_cells import CellLists, build_cells, find_cell
 from .surface_noise import gradient_noise
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from .skin_frame import Area, SkinFrame, SurfacePoints, smoothstep
+from .skin_frame import Area, SkinFrame
+from .skin_points import SurfacePoints, smoothstep
 from .skin_spots import scatter, tangent, turn
 from .surface_cells import CellLists, build_cells, find_cell
 

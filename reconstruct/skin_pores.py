@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .skin_frame import Area, SkinFrame, SurfacePoints
+from .skin_frame import Area, SkinFrame
+from .skin_points import SurfacePoints
 from .skin_spots import BUMP, PIT, Spots, add_spots, make_spots, scatter, tangent, turn
 
 _DENSITY = {
@@ -81,8 +82,7 @@ def pore_displacement(pores: Pores, points: SurfacePoints, strength: float) -> n
 
 def beside_nose(frame: SkinFrame) -> np.ndarray:
     """(N,) in [0, 1]: closeness to the folds beside the nose, where cheek pores are densest and widest."""
-    right, left = frame.landmarks_mm[31], frame.landmarks_mm[35]
-    centres = np.stack([right, left]) + [[-9.0, 6.0, 0.0], [9.0, 6.0, 0.0]]
+    centres = frame.landmarks_mm[[31, 35]] + np.array([[-9.0, 6.0, 0.0], [9.0, 6.0, 0.0]])
     distance = np.linalg.norm(frame.vertices_mm[:, None] - centres[None], axis=2).min(1)
     return np.exp(-((distance / 17.0) ** 2))
 

@@ -3,7 +3,8 @@
 import numba
 import numpy as np
 
-from .skin_frame import Area, SurfacePoints
+from .skin_frame import Area
+from .skin_points import SurfacePoints
 from .surface_noise import cellular, fade, gradient_noise, octaves
 
 _NET_MM = {

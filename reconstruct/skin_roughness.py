@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .skin_frame import LIPS, Area, SurfacePoints, smoothstep
+from .skin_frame import LIPS, Area
+from .skin_points import SurfacePoints, smoothstep
 
 _ROUGHNESS = {
     Area.FOREHEAD: 0.37, Area.BROW: 0.44, Area.LID: 0.46, Area.NOSE: 0.33, Area.CHEEK: 0.44, Area.LIP: 0.36,

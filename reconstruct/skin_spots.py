@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from .skin_frame import SkinFrame, SurfacePoints
+from .skin_frame import SkinFrame
+from .skin_points import SurfacePoints
 from .surface_cells import CellLists, build_cells, find_cell
 from .surface_noise import gradient_noise, hash_cell
 
