@@ -45,7 +45,7 @@ def read_tiff(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # tifffile and zlib raise many kinds for a damaged file
-        raise UserError(f"{path}: not a readable TIFF ({error}); copy or render it again") from None
+        raise UserError(f"{path}: not a readable TIFF ({error}); if it is damaged, copy or render it again") from None
     try:
         description = json.loads(text)
     except ValueError:

@@ -84,7 +84,8 @@ def half_grid() -> HalfGrid:
     following = np.roll(lid, -1, axis=1)
     parts.append(_quads(lid[:-1], lid[1:], following[1:], following[:-1]))
     parts.append(_quads(bag_upper[:-1, :-1], bag_upper[1:, :-1], bag_upper[1:, 1:], bag_upper[:-1, 1:]))
-    parts.append(_quads(bag_lower[1:, :-1], bag_lower[:-1, :-1], bag_lower[:-1, 1:], bag_lower[1:, 1:]))
+    # Split the other way than above: the last ring's corner lies straight between its neighbours in the texture.
+    parts.append(_quads(bag_lower[:-1, :-1], bag_lower[:-1, 1:], bag_lower[1:, 1:], bag_lower[1:, :-1]))
 
     midplane, back_seam = np.zeros(count, bool), np.zeros(count, bool)
     for loop in (upper[:, 0], lower[:, 0], bag_upper[:, 0], bag_lower[:, 0], *(ring[:1] for ring in cap)):

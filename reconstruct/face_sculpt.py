@@ -79,7 +79,7 @@ def _nose(d: np.ndarray, p: Points) -> np.ndarray:
 def _eye(d: np.ndarray, p: Points) -> np.ndarray:
     cx, cy, cz = EYE_CENTRE_MM
     d = carve(d, ellipsoid(p, (33, 3.0, 23), (19.5, 11.0, 15.5)), 14)
-    d = join(d, ellipsoid(p, (50, 0.0, -15.0), (14.0, 12.0, 13.5)), 12)
+    d = join(d, ellipsoid(p, (49, -1.0, -18.0), (15.0, 13.0, 14.0)), 15)
     lid = ellipsoid(p, (cx - 0.2, cy, cz), (16.6, 13.9, 13.9))
     # The lower lid runs softly into the cheek, the upper one keeps its fold.
     return join(d, lid, 5.0 + 4.0 * np.maximum(ease(p[1], 1.0, -8.0), ease(p[0], 40.0, 46.0)))
@@ -137,5 +137,5 @@ def _skin_folds_mm(p: Points) -> np.ndarray:
     front = ease(z, -12.0, 0.0)
     philtrum = bump((y + 54.0) / 6.5) * (0.9 * bump((x - 5.2) / 2.4) - 1.3 * bump(x / 3.0))
     sulcus = -2.2 * bump((y + 87.0) / 6.0) * bump(x / 17.0)
-    crease = -1.1 * bump((y - crease_y_mm(x)) / 1.1) * ease(x, 13.0, 20.0) * ease(x, 51.0, 42.0)
+    crease = -1.1 * bump((y - crease_y_mm(x)) / 1.1) * ease(x, 13.0, 20.0) * ease(x, 50.0, 40.0)
     return front * (philtrum + sulcus + crease)

@@ -153,7 +153,7 @@ def _pins() -> tuple[np.ndarray, np.ndarray]:
     along = np.linspace(0.0, 1.0, EYE_OUTER - EYE_INNER + 1)
     pin(grid.upper[ROW_EYE, EYE_INNER : EYE_OUTER + 1], lid_margin_mm(along, True))
     pin(grid.lower[ROW_EYE, EYE_INNER + 1 : EYE_OUTER], lid_margin_mm(along, False)[1:-1])
-    crease_x = np.linspace(18.5, 48.0, len(along))
+    crease_x = np.linspace(18.5, 46.6, len(along))
     pin(grid.upper[ROW_CREASE, EYE_INNER : EYE_OUTER + 1], np.stack([crease_x, crease_y_mm(crease_x)], -1))
     x = MOUTH_HALF_MM * np.linspace(0.0, 1.0, MOUTH_CORNER + 1) ** 0.96
     line = lip_line_y_mm(x)

@@ -11,7 +11,7 @@ def drift(exposures: int, amplitude_mm: float, seed: int) -> tuple[RigidTransfor
 
     Args:
         exposures: how many, in shooting order.
-        amplitude_mm: root-mean-square distance of the face centre from its place at the first exposure.
+        amplitude_mm: about the root-mean-square distance of the face centre from its place at the first exposure.
             The head also turns by 0.1 degrees per millimetre, about a neck joint 120 mm behind and 100 mm below.
     """
     if amplitude_mm <= 0:

@@ -111,7 +111,10 @@ class PointFlash:
     falloff_exponent: float
 
     def irradiance(self, points_mm: np.ndarray) -> np.ndarray:
-        """Irradiance (...,) of a surface at points_mm (..., 3) that faces the flash, without occlusion."""
+        """Irradiance (...,) of a surface at points_mm (..., 3) that faces the flash, without occlusion.
+
+        Holds within FLASH_CUTOFF_DEG of the flash's axis.
+        """
         to_point = points_mm - self.position_mm
         distance = np.linalg.norm(to_point, axis=-1)
         axis = (self.aim_mm - self.position_mm) / np.linalg.norm(self.aim_mm - self.position_mm)
@@ -234,6 +237,7 @@ class StudioScene:
             elif not glowing:
                 emitter = {"type": "constant", "radiance": {"type": "rgb", "value": 1.0}}
             scene = {"type": "scene", "head": self._mesh(glowing)} | ({"light": emitter} if emitter else {})
+            scene["embree_use_robust_intersections"] = True  # else some rays slip between two triangles
             self._scene = None  # free the old index before the new one is built
             self._scene, self._kind = mi.load_dict(scene), kind
         if not glowing:

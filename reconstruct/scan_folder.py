@@ -95,7 +95,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error}); render into a new folder") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise UserError(f"{path}: is not a scan manifest (format {FORMAT!r} expected)")
-    if found.get("schema_version", 0) > SCHEMA_VERSION:
+    for key, kind in {"schema_version": int, "content": dict, "files": dict, "facts": dict}.items():
+        if not isinstance(found.get(key), kind):
+            raise UserError(f"{path}: {key!r} is missing or damaged; render into a new folder")
+    if found["schema_version"] > SCHEMA_VERSION:
         raise UserError(
             f"{path}: schema version {found['schema_version']} is newer than {SCHEMA_VERSION}; update mesoface"
         )
@@ -108,13 +111,12 @@ def describe_difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     for group in sorted({*old, *new}):
         a, b = old.get(group), new.get(group)
         if isinstance(a, dict) and isinstance(b, dict):
-            changes += [
+            named = [
                 f"{key} {a.get(key)!r} there, {b.get(key)!r} asked for"
                 for key in sorted({*a, *b})
                 if a.get(key) != b.get(key) and not isinstance(a.get(key), (dict, list))
             ]
-            if a != b and not changes:
-                changes.append(f"another {group}")
+            changes += named or ([f"another {group}"] if a != b else [])
         elif a != b:
             changes.append(f"{group} {a!r} there, {b!r} asked for")
     return "; ".join(changes[:3]) or "another content"

@@ -22,19 +22,19 @@ class StudioOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    width_px: int = Field(1500, ge=48, le=12000)
-    height_px: int = Field(1000, ge=32, le=8000)
-    subject: int = Field(1, ge=0, le=2**31 - 1)
+    width_px: int = Field(default=1500, ge=48, le=12000)
+    height_px: int = Field(default=1000, ge=32, le=8000)
+    subject: int = Field(default=1, ge=0, le=2**31 - 1)
     expression: str = "neutral"
     face_model: str = "procedural"
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of sensor noise and motion")
-    samples: int = Field(9, ge=1, le=256, description="light samples per pixel of a flash image")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="seed of sensor noise and motion")
+    samples: int = Field(default=9, ge=1, le=256, description="light samples per pixel of a flash image")
     diffuse: Literal["coated", "lambert"] = "coated"
     interreflection: bool = True
     subsurface: bool = True
     noise: bool = True
-    leak: float = Field(0.005, ge=0, le=0.5, description="extinction ratio of the film and analyser pair")
-    motion_mm: float = Field(0.0, ge=0, le=20)
+    leak: float = Field(default=0.005, ge=0, le=0.5, description="extinction ratio of the film and analyser pair")
+    motion_mm: float = Field(default=0.0, ge=0, le=20)
     engine: Literal["scalar", "llvm"] = "scalar"
 
     @property
@@ -53,7 +53,7 @@ def parse_size(text: str) -> tuple[int, int]:
     if text in SIZES:
         return SIZES[text]
     width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit()):
+    if not (cross and width.isdecimal() and height.isdecimal()):
         raise UserError(f"size {text!r}: expected {', '.join(SIZES)} or WIDTHxHEIGHT in pixels such as 1500x1000")
     return int(width), int(height)
 

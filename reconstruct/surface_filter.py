@@ -2,7 +2,8 @@
 
 Two uses: subsurface scattering of the diffuse light (a blur of the irradiance on the skin), and removing Monte-Carlo
 noise from indirect light. Both are separable passes whose weights come from the 3-D positions of the pixels, so a blur
-neither leaks across a silhouette nor widens on slanted skin.
+neither leaks across a silhouette nor widens on skin slanted along rows or columns. Slanted diagonally the kernel turns
+slightly oval (sigma 0.80 mm: 0.85 x 0.74 at 30 degrees, 0.92 x 0.65 at 45): the price of separable passes.
 """
 
 import math

@@ -45,9 +45,9 @@ def intersect(
         triangle: (H, W) int64 from `StudioScene.triangle_pass`, -1 for background.
         vertices_mm: (N, 3) float64; triangles: (T, 3).
     """
-    mask = triangle >= 0
-    hit = triangle[mask]
-    rows, columns = np.nonzero(mask)
+    candidates = np.flatnonzero(triangle >= 0)
+    rows, columns = np.divmod(candidates, triangle.shape[1])
+    hit = triangle.ravel()[candidates]
     direction = (
         np.stack(
             [(columns - camera.cx_px) / camera.fx_px, (rows - camera.cy_px) / camera.fy_px, np.ones(len(rows))], axis=1
@@ -56,12 +56,19 @@ def intersect(
     )
     a, b, c = (vertices_mm[triangles[hit, k]] for k in range(3))
     normal = np.cross(b - a, c - a)
-    depth = ((a - camera.centre_mm) * normal).sum(1) / (direction * normal).sum(1)
+    slope = (direction * normal).sum(1)
+    # an inner side can only be seen where a ray slipped between two triangles: no surface there
+    front = slope < 0
+    candidates, hit, direction, normal, slope = (x[front] for x in (candidates, hit, direction, normal, slope))
+    a, b, c = a[front], b[front], c[front]
+    depth = ((a - camera.centre_mm) * normal).sum(1) / slope
     position = camera.centre_mm + depth[:, None] * direction
     area2 = (normal * normal).sum(1)
     wa = (np.cross(b - position, c - position) * normal).sum(1) / area2
     wb = (np.cross(c - position, a - position) * normal).sum(1) / area2
-    return SurfaceHits(mask, hit, np.stack([wa, wb, 1 - wa - wb], axis=1), position)
+    mask = np.zeros(triangle.size, bool)
+    mask[candidates] = True
+    return SurfaceHits(mask.reshape(triangle.shape), hit, np.stack([wa, wb, 1 - wa - wb], axis=1), position)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from mesoface.reconstruct.uv_raster import (
 )
 from scipy.ndimage import gaussian_filter
 
-SIZE = 768
+SIZE = 512
 BROWS_UP = {"brow_inner_raise": 1.0, "brow_outer_raise": 1.0}
 SMILE = {"lip_corner_pull": 1.0, "cheek_raise": 1.0}
 
