@@ -1,7 +1,7 @@
 """Seconds per stage and per image of the virtual studio, and peak memory.
 
-    python benchmarks/studio.py --size 1500x1000
-    python benchmarks/studio.py --size tiny
+python benchmarks/studio.py --size 1500x1000
+python benchmarks/studio.py --size tiny
 """
 
 import argparse

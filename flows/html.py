@@ -13,7 +13,8 @@ h1{font-size:1.6rem;margin:0 0 .3rem}h2{font-size:1.15rem;margin:2rem 0 .5rem;bo
 .grid{display:grid;gap:.6rem;grid-template-columns:repeat(auto-fill,minmax(var(--w,220px),1fr))}
 figure{margin:0}img{width:100%;display:block;border-radius:3px}
 figcaption{font-size:.82rem;color:#444;padding:.15rem 0}
-table{border-collapse:collapse;margin:.4rem 0}td,th{padding:.2rem .9rem .2rem 0;text-align:left;border-bottom:1px solid #eee}
+table{border-collapse:collapse;margin:.4rem 0}
+td,th{padding:.2rem .9rem .2rem 0;text-align:left;border-bottom:1px solid #eee}
 p.note{color:#444;max-width:60rem}
 """
 

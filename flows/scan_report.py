@@ -98,7 +98,8 @@ def close_ups(folder: Path) -> list[tuple[str, np.ndarray]]:
         points = [landmarks[i] for i in indices]
         if any(p is None for p in points):
             continue
-        point = rotation @ (np.mean(points, axis=0) + np.array([0, lift_mm, 0])) + camera["translation_mm_cam_from_world"]
+        anchor_mm = np.mean(points, axis=0) + np.array([0, lift_mm, 0])
+        point = rotation @ anchor_mm + camera["translation_mm_cam_from_world"]
         x = int(camera["fx_px"] * point[0] / point[2] + camera["cx_px"])
         y = int(camera["fy_px"] * point[1] / point[2] + camera["cy_px"])
         window = (slice(max(y - half, 0), y + half), slice(max(x - half, 0), x + half))

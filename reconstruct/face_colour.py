@@ -4,7 +4,7 @@ import numpy as np
 
 from .face_grid import half_grid, mirrored
 from .face_model import Region
-from .face_parts import IRIS_RADIUS_MM, PUPIL_RADIUS_MM, brow_coordinates, above_hairline_mm, half_regions
+from .face_parts import IRIS_RADIUS_MM, PUPIL_RADIUS_MM, above_hairline_mm, brow_coordinates, ear_cover, half_regions
 from .face_primitives import bump, ease
 
 ALBEDO_NAMES = ("lightness", "redness", "yellowness", "cheek_redness", "lip_colour", "hair_lightness")
@@ -15,8 +15,7 @@ _WHITE, _IRIS, _PUPIL = np.array([0.66, 0.63, 0.60]), np.array([0.10, 0.07, 0.04
 
 def skin_albedo(half_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean (N, 3) and basis (6, N, 3) of the whole skin, from the left half of the mean (count, 3)."""
-    grid = half_grid()
-    x, y, z = half_mm.T
+    y = half_mm[:, 1]
     masks = _masks(half_mm)
     red = (
         0.55 * _patch(half_mm, (40, -30, 2), (18, 17, 26))
@@ -34,17 +33,16 @@ def skin_albedo(half_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     colour = _over(colour, np.array([0.46, 0.22, 0.19]), masks["wet"])
     colour = _over(colour, _INSIDE, masks["inside"])
     skin = (1.0 - masks["hair"]) * (1.0 - 0.9 * masks["brow"]) * (1.0 - masks["inside"])
+    flush = _patch(half_mm, (40, -32, 2), (20, 19, 28)) + 0.7 * _patch(half_mm, (0, -40, 38), (13, 12, 18))
     basis = np.stack([
-        skin[:, None] * colour * [0.20, 0.24, 0.27],
-        skin[:, None] * colour * [0.02, -0.07, -0.06],
-        skin[:, None] * colour * [0.02, 0.03, -0.10],
-        (skin * (_patch(half_mm, (40, -32, 2), (20, 19, 28)) + 0.7 * _patch(half_mm, (0, -40, 38), (13, 12, 18))))[:, None]
-        * colour * [0.01, -0.10, -0.09],
-        masks["lip"][:, None] * np.array([0.02, -0.025, -0.018]),
-        (masks["hair"] + 0.8 * masks["brow"])[:, None] * np.array([0.030, 0.021, 0.015]),
+        skin[:, None] * colour * [0.19, 0.23, 0.26],
+        skin[:, None] * colour * [0.02, -0.045, -0.04],
+        skin[:, None] * colour * [0.008, 0.010, -0.055],
+        (skin * flush)[:, None] * colour * [0.01, -0.08, -0.075],
+        masks["lip"][:, None] * np.array([0.015, -0.02, -0.015]),
+        (masks["hair"] + 0.8 * masks["brow"])[:, None] * np.array([0.032, 0.022, 0.015]),
     ])  # fmt: skip
     whole = mirrored().half
-    assert len(colour) == grid.count
     return colour[whole], basis[:, whole]
 
 
@@ -53,9 +51,17 @@ def _masks(half_mm: np.ndarray) -> dict[str, np.ndarray]:
     grid, region = half_grid(), half_regions(half_mm)
     x, y, z = half_mm.T
     along, above = brow_coordinates(x, y)
-    half_width = 4.2 * (0.55 + 0.45 * ease(along, 0.0, 0.35)) * ease(along, -0.10, 0.05) * (1.0 - 0.62 * ease(along, 0.45, 1.08)) * ease(along, 1.10, 0.92)
+    half_width = (
+        4.2
+        * (0.55 + 0.45 * ease(along, 0.0, 0.35))
+        * ease(along, -0.10, 0.05)
+        * (1.0 - 0.62 * ease(along, 0.45, 1.08))
+        * ease(along, 1.10, 0.92)
+    )
     brow = ease(np.abs(above), half_width + 1.0, half_width - 1.4) * (half_width > 0.8) * (z > -30.0)
-    hair = ease(above_hairline_mm(x, y, z), -2.5, 3.5) * (region != Region.EAR_LEFT)
+    # The mesh is coarser at the nape and behind the ears, so the edge of the hair is softer there.
+    soft = 3.0 + 4.0 * ease(z, -95.0, -125.0)
+    hair = ease(above_hairline_mm(x, y, z) / soft, -0.9, 1.1) * (1.0 - ear_cover(half_mm))
     lip = np.isin(region, (Region.LIP_UPPER, Region.LIP_LOWER)).astype(float)
     wet, inside = np.zeros(grid.count), np.zeros(grid.count)
     wet[grid.lid[1:]] = 1.0

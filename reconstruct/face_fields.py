@@ -36,7 +36,9 @@ class Frame:
         gap = [((c - c0) / r) ** 2 for c, c0, r in zip((self.x, self.y, self.z), centre, radii, strict=True)]
         return np.exp(-(gap[0] + gap[1] + gap[2]))
 
-    def offset(self, dx: np.ndarray | float = 0.0, dy: np.ndarray | float = 0.0, dz: np.ndarray | float = 0.0) -> np.ndarray:  # fmt: skip
+    def offset(
+        self, dx: np.ndarray | float = 0.0, dy: np.ndarray | float = 0.0, dz: np.ndarray | float = 0.0
+    ) -> np.ndarray:
         """Stacks three components into (count, 3)."""
         return np.stack([np.broadcast_to(np.asarray(d, float), self.x.shape) for d in (dx, dy, dz)], -1)
 
@@ -49,7 +51,8 @@ def frame() -> Frame:
     lid_column, lid_height = np.full(grid.count, -1.0), np.full(grid.count, 99.0)
     columns = np.arange(EYE_INNER, EYE_OUTER + 1)
     along = (columns - EYE_INNER) / (EYE_OUTER - EYE_INNER)
-    for rows, ids, sign in ((range(ROW_EYE - 45, ROW_EYE + 1), grid.upper, 1.0), (range(ROW_EYE, ROW_EYE + 40), grid.lower, -1.0)):  # fmt: skip
+    lids = ((range(ROW_EYE - 45, ROW_EYE + 1), grid.upper, 1.0), (range(ROW_EYE, ROW_EYE + 40), grid.lower, -1.0))
+    for rows, ids, sign in lids:
         margin_y = points[ids[ROW_EYE, columns], 1]
         for row in rows:
             vertex = ids[row, columns]
@@ -83,7 +86,7 @@ def shell_z_mm(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def lid_glide(f: Frame, margin_dx: np.ndarray, margin_dy: np.ndarray, reach_mm: float, upper: bool) -> np.ndarray:
-    """Offsets (count, 3) of one lid whose margin moves by (dx, dy), given at 0..1 along it evenly, gliding on the shell.
+    """Offsets (count, 3) of one lid whose margin moves by (dx, dy), gliding on the shell; given evenly along it.
 
     The motion fades away from the margin over `reach_mm`.
     """

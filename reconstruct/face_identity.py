@@ -1,8 +1,8 @@
 """Identity components of the procedural face: anthropometric variations, one offset field per standard deviation.
 
-Fields are written for the left half (sculpting frame, mm). `s` is +1 on the subject's left and -1 for the mirrored right
-half; symmetric components ignore it. Near an eye every field becomes the motion of the eyeball's centre, so that lids
-stay on the ball; components that reshape the lids add that on top.
+Fields are written for the left half (sculpting frame, mm). `s` is +1 on the subject's left and -1 for the mirrored
+right half; symmetric components ignore it. Near an eye every field becomes the motion of the eyeball's centre, so that
+lids stay on the ball; components that reshape the lids add that on top.
 """
 
 from collections.abc import Callable
@@ -82,7 +82,8 @@ def _face_width(f: Frame, s: float) -> np.ndarray:
 
 
 def _face_length(f: Frame, s: float) -> np.ndarray:
-    return f.offset(0.0, 0.042 * np.minimum(f.y + 5.0, 0.0) * ease(f.y, 0.0, -40.0) * ease(f.z, -95.0, -30.0) * ease(f.y, -170.0, -110.0), 0.0)  # fmt: skip
+    within = ease(f.y, 0.0, -40.0) * ease(f.z, -95.0, -30.0) * ease(f.y, -170.0, -110.0)
+    return f.offset(0.0, 0.042 * np.minimum(f.y + 5.0, 0.0) * within, 0.0)
 
 
 def _forehead_height(f: Frame, s: float) -> np.ndarray:
@@ -210,26 +211,28 @@ def _cheek_fullness(f: Frame, s: float) -> np.ndarray:
 
 
 def _lips(f: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Signed relative height above the line (1 at the upper border, -1 at the lower) and a weight fading outwards."""
+    """Signed height above the line (1 at the upper border, -1 at the lower), a weight fading outwards, mm above it."""
     x = np.minimum(f.x, MOUTH_HALF_MM)
     rise = f.y - lip_line_y_mm(x)
     upper, lower = lip_upper_y_mm(x) - lip_line_y_mm(x), lip_line_y_mm(x) - lip_lower_y_mm(x)
-    t = rise / np.maximum(np.where(rise > 0, upper, lower), 2.5)
-    return t, ease(f.x, 27.0, 10.0) * ease(f.z, -8.0, 6.0), rise
+    height = np.maximum(np.where(rise > 0, upper, lower), 2.5)
+    # Towards the corner the lips are thin and can gain or lose only little.
+    weight = ease(f.x, 27.0, 10.0) * ease(f.z, -8.0, 6.0) * np.minimum(height / 7.0, 1.0)
+    return rise / height, weight, rise
 
 
 def _upper_lip(f: Frame, s: float) -> np.ndarray:
     t, weight, rise = _lips(f)
     grow = weight * ease(t, 0.0, 1.0) * ease(rise, 17.0, 6.0)
     full = weight * np.exp(-(((t - 0.6) / 0.6) ** 2))
-    return f.offset(0.0, 1.2 * grow, 0.9 * full)
+    return f.offset(0.0, 1.1 * grow, 0.8 * full)
 
 
 def _lower_lip(f: Frame, s: float) -> np.ndarray:
     t, weight, rise = _lips(f)
     grow = weight * ease(t, 0.0, -1.0) * ease(rise, -20.0, -8.0)
     full = weight * np.exp(-(((t + 0.6) / 0.6) ** 2))
-    return f.offset(0.0, -1.3 * grow, 1.0 * full)
+    return f.offset(0.0, -1.2 * grow, 0.9 * full)
 
 
 def _mouth_width(f: Frame, s: float) -> np.ndarray:

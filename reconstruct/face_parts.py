@@ -16,6 +16,7 @@ from .face_grid import (
     mirrored,
 )
 from .face_model import Region
+from .face_primitives import ease
 from .face_sculpt import ear_relief_mm
 
 IRIS_RADIUS_MM, PUPIL_RADIUS_MM = 5.9, 2.2
@@ -24,7 +25,7 @@ _POLAR_DEG = (3.5, 7.0, 10.0, 11.5, 15.0, 19.0, 23.0, 26.5, 28.7, 30.3, 33.0, 37
               93.0, 106.0, 120.0, 135.0, 150.0, 165.0)  # fmt: skip
 
 # Frontal (x, y) or full (x, y, z) places in the sculpting frame, left side, of landmarks that no contour carries.
-_JAW = ((68.5, 0, -60), (67, -18, -58), (64.5, -36, -55), (60, -53, -50), (52.5, -70, -41), (42.5, -85, -25),
+_JAW = ((70, 1, -71), (68.5, -18, -64), (64.5, -36, -55), (60, -53, -50), (52.5, -70, -41), (42.5, -85, -25),
         (31, -97, -9), (17, -107, 3), (0, -113.5, 6))  # fmt: skip
 _BROW = ((54.0, 12.5), (46.5, 18.0), (37.0, 20.5), (27.0, 19.5), (16.5, 16.0))
 _BRIDGE = ((0, 1.0, 20), (0, -12.0, 27), (0, -25.0, 35), (0, -37.5, 44))
@@ -53,18 +54,21 @@ def half_landmarks(half_mm: np.ndarray) -> dict[int, int]:
     found[30] = int(midline[np.argmax(skin[midline, 2])])
     third = (EYE_OUTER - EYE_INNER) / 3.0
     near, far = EYE_INNER + round(third), EYE_OUTER - round(third)
-    found |= {42: grid.upper[ROW_EYE, EYE_INNER], 43: grid.upper[ROW_EYE, near], 44: grid.upper[ROW_EYE, far],
-              45: grid.upper[ROW_EYE, EYE_OUTER], 46: grid.lower[ROW_EYE, far], 47: grid.lower[ROW_EYE, near]}  # fmt: skip
-    found |= {51: grid.upper[ROW_LIP_UPPER, 0], 52: grid.upper[ROW_LIP_UPPER, 7], 53: nearest((15.0, float(lip_upper_y_mm(15.0)))),
-              54: grid.upper[ROW_MOUTH, MOUTH_CORNER], 55: nearest((15.5, float(lip_lower_y_mm(15.5)))),
-              56: grid.upper[ROW_LIP_LOWER, 10], 57: grid.upper[ROW_LIP_LOWER, 0]}  # fmt: skip
+    found |= {42: grid.upper[ROW_EYE, EYE_INNER], 43: grid.upper[ROW_EYE, near], 44: grid.upper[ROW_EYE, far]}
+    found |= {45: grid.upper[ROW_EYE, EYE_OUTER], 46: grid.lower[ROW_EYE, far], 47: grid.lower[ROW_EYE, near]}
+    found |= {51: grid.upper[ROW_LIP_UPPER, 0], 52: grid.upper[ROW_LIP_UPPER, 7]}
+    found |= {53: nearest((15.0, float(lip_upper_y_mm(15.0)))), 54: grid.upper[ROW_MOUTH, MOUTH_CORNER]}
+    found |= {55: nearest((15.5, float(lip_lower_y_mm(15.5)))), 56: grid.upper[ROW_LIP_LOWER, 10]}
+    found |= {57: grid.upper[ROW_LIP_LOWER, 0]}
     found |= {62: grid.upper[ROW_MOUTH, 0], 63: grid.upper[ROW_MOUTH, 10], 64: grid.upper[ROW_MOUTH, MOUTH_CORNER - 3],
               65: grid.lower[ROW_MOUTH, 10], 66: grid.lower[ROW_MOUTH, 0]}  # fmt: skip
     return {number: int(vertex) for number, vertex in found.items()}
 
 
-_OPPOSITE = {**{16 - k: k for k in range(8)}, **{26 - k: 17 + k for k in range(5)}, 34: 32, 35: 31, 42: 39, 43: 38, 44: 37,
-             45: 36, 46: 41, 47: 40, 52: 50, 53: 49, 54: 48, 55: 59, 56: 58, 63: 61, 64: 60, 65: 67}  # fmt: skip
+_OPPOSITE = {
+    **{16 - k: k for k in range(8)}, **{26 - k: 17 + k for k in range(5)}, 34: 32, 35: 31, 42: 39, 43: 38, 44: 37,
+    45: 36, 46: 41, 47: 40, 52: 50, 53: 49, 54: 48, 55: 59, 56: 58, 63: 61, 64: 60, 65: 67,
+}  # fmt: skip
 
 
 def landmarks(half_mm: np.ndarray) -> np.ndarray:
@@ -87,22 +91,39 @@ def brow_coordinates(x_mm: np.ndarray, y_mm: np.ndarray) -> tuple[np.ndarray, np
 
 def above_hairline_mm(x_mm: np.ndarray, y_mm: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
     """Distance (about) into the scalp hair: over the forehead, round the ear, down to the nape; negative outside."""
-    depth = (-190.0, -150.0, -126.0, -114.0, -106.0, -97.0, -88.0, -78.0, -70.0, -62.0, -50.0, -36.0, -20.0, 0.0, 14.0, 40.0)
+    depth = (
+        -190.0,
+        -150.0,
+        -126.0,
+        -114.0,
+        -106.0,
+        -97.0,
+        -88.0,
+        -78.0,
+        -70.0,
+        -62.0,
+        -50.0,
+        -36.0,
+        -20.0,
+        0.0,
+        14.0,
+        40.0,
+    )
     height = (-84.0, -80.0, -70.0, -50.0, -16.0, 14.0, 20.0, 12.0, -8.0, -4.0, 20.0, 38.0, 53.0, 62.0, 67.0, 67.0)
     line = PchipInterpolator(depth, height)
     peak = 4.0 * np.exp(-((x_mm / 16.0) ** 2)) * (z_mm > -40.0)
     return (y_mm - line(z_mm) + peak) / np.sqrt(1.0 + line(z_mm, 1) ** 2)
 
 
-def on_ear(half_mm: np.ndarray) -> np.ndarray:
-    """(n,) bool: points of the left auricle."""
+def ear_cover(half_mm: np.ndarray) -> np.ndarray:
+    """(n,) 1 on the left auricle, easing to 0 at its root."""
     x, y, z = half_mm.T
     box = (z > -122.0) & (z < -64.0) & (np.abs(y + 12.0) < 38.0) & (x > 50.0)
     bowl = ((z + 84.0) / 11.0) ** 2 + ((y + 15.0) / 14.0) ** 2 < 1.0
-    found = np.zeros(len(x), bool)
+    cover = np.zeros(len(x))
     ids = np.flatnonzero(box)
-    found[ids] = (ear_relief_mm(tuple(half_mm[ids].T)) > 1.2) | bowl[ids]
-    return found
+    cover[ids] = np.maximum(ease(ear_relief_mm(tuple(half_mm[ids].T)), 0.4, 2.4), bowl[ids])
+    return cover
 
 
 def half_regions(half_mm: np.ndarray) -> np.ndarray:
@@ -131,7 +152,7 @@ def half_regions(half_mm: np.ndarray) -> np.ndarray:
     along, above = brow_coordinates(x, y)
     region[face & (along > -0.06) & (along < 1.06) & (np.abs(above) < 5.0) & (z > -25.0)] = Region.BROW_LEFT
     region[above_hairline_mm(x, y, z) > 0.0] = Region.SCALP
-    region[on_ear(half_mm)] = Region.EAR_LEFT
+    region[ear_cover(half_mm) > 0.5] = Region.EAR_LEFT
 
     corner = slice(0, MOUTH_CORNER + 1)
     xc = np.minimum(x, 25.0)

@@ -31,7 +31,8 @@ def build_face_model() -> FaceModel:
     uv, uv_triangles, uv_count = [unwrap.uv], [unwrap.triangles], len(unwrap.uv)
     colours, regions = [albedo], [skin_regions(half)]
     count = len(vertices[0])
-    for side, disc, region in zip((1.0, -1.0), EYEBALL_DISC_CENTRES, (Region.EYEBALL_LEFT, Region.EYEBALL_RIGHT), strict=True):  # fmt: skip
+    eyes = (Region.EYEBALL_LEFT, Region.EYEBALL_RIGHT)
+    for side, disc, region in zip((1.0, -1.0), EYEBALL_DISC_CENTRES, eyes, strict=True):
         ball, ball_triangles, polar, turn = eyeball(side)
         vertices.append(ball)
         triangles.append(ball_triangles + count)
@@ -69,7 +70,7 @@ def build_face_model() -> FaceModel:
 def _eyeball_uv(
     polar: np.ndarray, turn: np.ndarray, triangles: np.ndarray, centre: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Disc coordinates of an eyeball and their corners; the pole at its back is a whole circle, one point a triangle."""
+    """Disc coordinates of an eyeball and their corners; the pole at its back is a circle, a point a triangle."""
     back = len(polar) - 1
     uv = unwrap_eyeball(polar, turn, centre)
     corners = triangles.copy()

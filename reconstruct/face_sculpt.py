@@ -38,6 +38,7 @@ def _within(d: np.ndarray, p: Points, where: np.ndarray, part: Callable[[np.ndar
 def _skull(p: Points) -> np.ndarray:
     d = ellipsoid(p, (0, 40, -82), (75.0, 76.0, 90.0))
     d = join(d, ellipsoid(p, (0, 38, -44), (60.0, 56.0, 65.0)), 30)
+    d = join(d, ellipsoid(p, (0, 6, -62), (65.0, 38.0, 40.0)), 20)
     return join(d, ellipsoid(p, (0, -5, -110), (60.0, 56.0, 56.0)), 30)
 
 
@@ -48,7 +49,9 @@ def _midface(d: np.ndarray, p: Points) -> np.ndarray:
     d = join(d, ellipsoid(p, (42, -22, -9), (18.0, 13.0, 17.0)), 18)
     d = join(d, ellipsoid(p, (30, -16, 0), (14.0, 8.0, 8.5)), 9)
     d = join(d, ellipsoid(p, (33, -42, -9), (21.0, 26.0, 21.0)), 20)
-    return join(d, capsule(p, (50, -18, -18), (61, -15, -62), 8.0, 6.0), 18)
+    d = join(d, capsule(p, (49, -18, -20), (60, -15, -62), 8.0, 6.5), 26)
+    # Flesh of the temple between the rim of the socket, the arch and the skull.
+    return join(d, ellipsoid(p, (44, 2, -34), (16.0, 22.0, 27.0)), 24)
 
 
 def _jaw_and_neck(d: np.ndarray, p: Points) -> np.ndarray:

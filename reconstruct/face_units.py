@@ -99,9 +99,9 @@ def _nostril_flare(f: Frame) -> np.ndarray:
 
 
 def _cheek_puff(f: Frame) -> np.ndarray:
-    bag = f.patch((44, -56, -6), (22, 22, 26))
+    bag = f.patch((40, -57, 0), (19, 20, 24))
     lips = f.patch((0, -68, 24), (24, 15, 20))
-    return f.offset(8.0 * bag, 0.0, 5.5 * bag + 1.6 * lips)
+    return f.offset(7.0 * bag, 0.0, 6.0 * bag + 1.6 * lips)
 
 
 # --- lips ---
@@ -215,7 +215,7 @@ def _jaw_open(f: Frame) -> np.ndarray:
 
 
 def _jaw_aside(f: Frame, toward: float) -> np.ndarray:
-    share = _jaw_share(f)
+    share = _jaw_share(f) * ease(f.z, -68.0, -8.0)
     return f.offset(8.0 * toward * share, 0.0, 0.0)
 
 

@@ -114,7 +114,9 @@ def _spacing(grid: HalfGrid, points: np.ndarray) -> tuple[np.ndarray, np.ndarray
     # The median passes over eye and mouth, whose openings are not part of the skin's own length.
     down = np.median(np.linalg.norm(p[1:, :90] - points[grid.lower[:-1, :90]], axis=-1), axis=1)
     down = gaussian_filter1d(down, 1.5, mode="nearest")
-    share_across = PchipInterpolator((0, COLUMN_CHEEK, COLUMN_EAR, COLUMNS), (1.0, 0.95, 0.55, 0.35))(np.arange(COLUMNS) + 0.5)
+    share_across = PchipInterpolator((0, COLUMN_CHEEK, COLUMN_EAR, COLUMNS), (1.0, 0.95, 0.55, 0.35))(
+        np.arange(COLUMNS) + 0.5
+    )
     share_down = PchipInterpolator(
         (0, ROW_HAIRLINE, ROW_GLABELLA, ROW_MENTON, ROW_NECK, ROWS), (0.4, 0.6, 1.0, 0.95, 0.5, 0.4)
     )(np.arange(ROWS - 1) + 0.5)

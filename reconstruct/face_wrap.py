@@ -64,6 +64,8 @@ _AZIMUTHS_DEG = (
     (COLUMNS, 180.0),
 )
 
+_NECK_CUT_MM = -170.0
+
 
 @lru_cache(maxsize=1)
 def mean_half_mm() -> np.ndarray:
@@ -88,6 +90,9 @@ def mean_half_mm() -> np.ndarray:
     _relax(skin, pinned, ear, rounds=20)
     nose_and_mouth = ease(x, 40.0, 28.0) * ease(np.abs(y + 44.0), 46.0, 34.0) * ease(z, 0.0, 8.0)
     _relax(skin, pinned, nose_and_mouth, rounds=12)
+    # The neck ends in a level cut.
+    share = np.linspace(0.0, 1.0, ROWS - ROW_NECK)[:, None] ** 2
+    skin[grid.upper[ROW_NECK:], 1] += share * (_NECK_CUT_MM - skin[grid.upper[-1], 1])
     inner = np.setdiff1d(np.arange(len(skin)), pinned)
     settled = skin[inner]
     _project(settled, 2, np.float64)
@@ -223,7 +228,7 @@ def _project(points: np.ndarray, rounds: int = 1, kind: type = np.float32) -> np
 
 
 def _relax(skin: np.ndarray, pinned: np.ndarray, weight: np.ndarray, rounds: int) -> None:
-    """Evens the spacing along the surface, in place, as far as `weight` (0..1) lets it: steep flanks get sampled too."""
+    """Evens the spacing along the surface, in place, as far as `weight` (0..1) lets it: for steep flanks."""
     grid, links = half_grid(), _adjacency()
     mean = diags(1.0 / np.asarray(links.sum(1)).ravel()) @ links
     free = weight > 1e-3

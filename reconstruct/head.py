@@ -11,7 +11,6 @@ from .mesh_refine import TriangleMesh, fair, refine_edges, vertex_normals
 from .skin import SkinMaps, SkinParameters, make_skin, random_skin
 from .uv_raster import sample_uv
 
-
 _EDGE_FACTOR = {region: 1.0 for region in FACE_REGIONS} | {
     Region.JAW: 1.5, Region.EAR_LEFT: 2.0, Region.EAR_RIGHT: 2.0, Region.EYEBALL_LEFT: 2.0, Region.EYEBALL_RIGHT: 2.0,
 }  # fmt: skip

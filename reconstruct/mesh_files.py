@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import trimesh
+from trimesh import Trimesh
+from trimesh.exchange.obj import export_obj
+from trimesh.exchange.ply import export_ply
+from trimesh.visual import TextureVisuals
 
 from ..capture.files import write_bytes, write_text
 from .mesh_refine import TriangleMesh
@@ -25,17 +28,17 @@ def write_mesh(
     unique, corner = np.unique(keys, return_inverse=True)
     vertex, coordinate = unique // len(mesh.uv), unique % len(mesh.uv)
     positions = mesh.vertices_mm if vertices_mm is None else vertices_mm
-    made = trimesh.Trimesh(
+    made = Trimesh(
         positions[vertex],
         corner.reshape(-1, 3),
         process=False,
         vertex_normals=None if normals is None else normals[vertex],
-        visual=trimesh.visual.TextureVisuals(uv=mesh.uv[coordinate].astype(np.float64)),
+        visual=TextureVisuals(uv=mesh.uv[coordinate].astype(np.float64)),
     )
     if path.suffix == ".ply":
-        write_bytes(path, trimesh.exchange.ply.export_ply(made, vertex_normal=normals is not None))
+        write_bytes(path, export_ply(made, vertex_normal=normals is not None))
     elif path.suffix == ".obj":
-        text = trimesh.exchange.obj.export_obj(made, include_normals=False, header="millimetres", digits=6)
+        text = export_obj(made, include_normals=False, header="millimetres", digits=6)
         assert isinstance(text, str)
         lines = (line for line in text.splitlines() if not line.startswith(("mtllib", "usemtl")))
         write_text(path, "\n".join(lines) + "\n")

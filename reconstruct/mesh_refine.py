@@ -169,7 +169,8 @@ def _vertex_normals(vertices, triangles):
         if size < 1e-30:
             continue
         for k in range(3):
-            o, p, q = vertices[triangles[t, k]], vertices[triangles[t, (k + 1) % 3]], vertices[triangles[t, (k + 2) % 3]]
+            o, p = vertices[triangles[t, k]], vertices[triangles[t, (k + 1) % 3]]
+            q = vertices[triangles[t, (k + 2) % 3]]
             dot = (p[0] - o[0]) * (q[0] - o[0]) + (p[1] - o[1]) * (q[1] - o[1]) + (p[2] - o[2]) * (q[2] - o[2])
             angle = math.atan2(size, dot)
             for axis in range(3):

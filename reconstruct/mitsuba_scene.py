@@ -208,7 +208,7 @@ class StudioScene:
         aov = integrator["type"] == "aov"
         sensor = mi.load_dict(self._sensor(camera, spp, "rgb" if aov else "rgba", centred))
         scene = self._lit_scene(material, light)
-        image = mi.render(scene, sensor=sensor, integrator=mi.load_dict(integrator), spp=spp, seed=seed)
+        image = mi.render(scene, sensor=sensor, integrator=mi.load_dict(integrator), spp=spp, seed=mi.UInt32(seed))
         array = np.array(image, dtype=np.float32)
         return array[..., -2:] if aov else array
 

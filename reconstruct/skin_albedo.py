@@ -154,7 +154,7 @@ def _colour(position, footprint, weights, outline, base, dots, zones, contrast, 
         eye = max(outline[i, 2], outline[i, 3])
         lash = 0.0
         if eye > -4.0 and weights[i, _EYEBALL] < 0.5:
-            blood += 0.35 * ramp(-0.6, 0.8, eye)
+            blood += 0.18 * ramp(-0.6, 0.8, eye)
             lash = 0.75 * np.exp(-(((eye + 0.5) / 0.75) ** 2))
         for c in range(3):
             skin = max(base[i, c], 0.01) * np.exp(-melanin * _MELANIN[c] - blood * _HAEMOGLOBIN[c])

@@ -73,7 +73,7 @@ class SkinFrame:
     landmarks_mm: np.ndarray
     """(68, 3) float64; NaN where the model does not know one."""
     outlines: np.ndarray
-    """(4, 72, 3) float64 closed curves: lips, mouth opening, right eye, left eye."""
+    """(4, 60, 3) float64 closed curves: lips, mouth opening, right eye, left eye."""
     skin_triangles: np.ndarray
     """(K, 3) int32: triangles without eyeball or mouth interior corners."""
     height: np.ndarray
@@ -91,7 +91,7 @@ class SkinFrame:
     def snap(self, points_mm: np.ndarray) -> np.ndarray:
         """Closest points (M, 3) float64 on the skin."""
         points = np.ascontiguousarray(points_mm, np.float64).reshape(-1, 3)
-        _, nearest = self.tree.query(points, k=min(6, len(self.tree_vertices)))
+        _, nearest = self.tree.query(points, k=min(4, len(self.tree_vertices)))
         out = np.empty_like(points)
         _closest_points(points, self.tree_vertices[nearest], self.incident, self.skin_triangles, self.vertices_mm, out)
         return out.reshape(np.shape(points_mm))
@@ -156,7 +156,7 @@ def skin_frame(model: FaceModel, neutral_mm: np.ndarray) -> SkinFrame:
 def _closed_curve(points: np.ndarray) -> np.ndarray:
     loop = np.vstack([points, points[:1]])
     s = np.r_[0.0, np.cumsum(np.maximum(np.linalg.norm(np.diff(loop, axis=0), axis=1), 1e-6) ** 0.5)]
-    return CubicSpline(s, loop, bc_type="periodic")(np.linspace(0.0, s[-1], 73)[:-1])
+    return CubicSpline(s, loop, bc_type="periodic")(np.linspace(0.0, s[-1], 61)[:-1])
 
 
 def _edges(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

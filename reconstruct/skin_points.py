@@ -111,10 +111,15 @@ def _outline_distances(position, weights, rim, outlines, out, free):
             high[o, c] = outlines[o, :, c].max() + (15.0 if c == 2 else 6.0)
     for i in numba.prange(len(position)):
         x, y, z = np.float64(position[i, 0]), np.float64(position[i, 1]), np.float64(position[i, 2])
+        hard = weights[i, _EYEBALL] + weights[i, _MOUTH]
+        if hard > 0.999:
+            # Eyeballs and mouth are never skin: no need to measure there.
+            free[i] = 0.0
+            out[i, :] = -30.0
+            continue
         for o in range(len(outlines)):
             near = low[o, 0] < x < high[o, 0] and low[o, 1] < y < high[o, 1] and low[o, 2] < z < high[o, 2]
             out[i, o] = max(-30.0, _signed_distance(x, y, outlines[o])) if near else -30.0
-        hard = weights[i, _EYEBALL] + weights[i, _MOUTH]
         still = max(0.0, 1.0 - hard) * ramp(0.2, 2.4, rim[i])
         still *= ramp(0.6, 2.8, -out[i, EYE_RIGHT]) * ramp(0.6, 2.8, -out[i, EYE_LEFT])
         free[i] = still * ramp(-0.4, 1.8, -out[i, MOUTH_OPENING])

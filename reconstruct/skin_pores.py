@@ -75,6 +75,8 @@ def pore_displacement(pores: Pores, points: SurfacePoints, strength: float) -> n
     out = np.zeros(len(points.position_mm), np.float32)
     add_spots(pores.pits, points, out)
     add_spots(pores.bumps, points, out)
+    # Where pits meet they do not add up to more than the deepest pore.
+    np.maximum(out, -0.1, out=out)
     out *= np.float32(strength)
     add_spots(pores.moles, points, out)
     return out * points.free

@@ -58,7 +58,7 @@ def check_scan(folder: Path) -> list[Check]:
 
 def normals_from_depth(camera: PinholeCamera, depth_mm: np.ndarray) -> np.ndarray:
     """Camera-frame normals (H, W, 3) float64 by central differences of the unprojected depth; NaN at borders."""
-    points = camera.cam_from_world.apply(camera.unproject(depth_mm.astype(np.float64)))
+    points = camera.cam_from_world.apply(np.asarray(camera.unproject(depth_mm.astype(np.float64)), np.float64))
     across, down = np.full_like(points, np.nan), np.full_like(points, np.nan)
     across[:, 1:-1] = points[:, 2:] - points[:, :-2]
     down[1:-1] = points[2:] - points[:-2]
@@ -93,7 +93,7 @@ def reprojection_error_px(cameras: dict[str, PinholeCamera], depths: dict[str, n
     """
     source = cameras[centre]
     rows, columns = np.nonzero(np.isfinite(depths[centre]))
-    points = source.unproject(depths[centre].astype(np.float64))[rows, columns]
+    points = np.asarray(source.unproject(depths[centre].astype(np.float64))[rows, columns], np.float64)
     errors = []
     for name, camera in cameras.items():
         if name == centre:

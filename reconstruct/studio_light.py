@@ -126,6 +126,7 @@ def through_polariser(
 
 def _transfer(view: View, camera: RigCamera, light: RigLight, rig: Rig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """parallel_share, cross_share, fresnel_ratio (H, W) float32 of a highlight at every pixel."""
+    assert light.position_mm is not None  # a polarised lamp is a flash, and a flash has a place
     world_from_head = view.head_from_world.inverse()
     points = world_from_head.apply(_filled(view.truth.position_mm))
     pinhole = PinholeCamera.from_rig(camera)

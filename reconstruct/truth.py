@@ -59,7 +59,8 @@ def intersect(
     slope = (direction * normal).sum(1)
     # an inner side can only be seen where a ray slipped between two triangles: no surface there
     front = slope < 0
-    candidates, hit, direction, normal, slope = (x[front] for x in (candidates, hit, direction, normal, slope))
+    candidates, hit = candidates[front], hit[front]
+    direction, normal, slope = direction[front], normal[front], slope[front]
     a, b, c = a[front], b[front], c[front]
     depth = ((a - camera.centre_mm) * normal).sum(1) / slope
     position = camera.centre_mm + depth[:, None] * direction

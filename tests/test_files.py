@@ -126,7 +126,8 @@ def test_png_round_trip(tmp_path, dtype):
     seen = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
     assert seen is not None and np.array_equal(seen[..., ::-1], image) and seen.dtype == dtype
     write_png(tmp_path / "b.png", image[..., 0])
-    assert np.array_equal(cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED), image[..., 0])
+    grey = cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED)
+    assert grey is not None and np.array_equal(grey, image[..., 0])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
 
 

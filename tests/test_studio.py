@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import rawpy
 import trimesh
-from scipy.spatial import cKDTree
-
 from mesoface.capture.camera_model import PinholeCamera
 from mesoface.capture.colmap_text import read_colmap_text
 from mesoface.capture.dng import mosaic_rggb
@@ -21,6 +19,7 @@ from mesoface.reconstruct.scan_folder import read_manifest
 from mesoface.reconstruct.studio import render_scan
 from mesoface.reconstruct.studio_checks import check_scan, normal_error_deg, reprojection_error_px
 from mesoface.reconstruct.studio_options import StudioOptions
+from scipy.spatial import KDTree
 
 TINY = StudioOptions(width_px=240, height_px=160, subject=3, expression="smile", samples=4)
 
@@ -118,14 +117,14 @@ def test_depth_normals_and_reprojection(tiny_scan: Path) -> None:
 def test_displacement_is_detailed_minus_base_along_the_normal(tiny_scan: Path) -> None:
     """Independent of how the map was made: shoot from the visible point along the base normal at the base mesh."""
     camera, maps = centre_view(tiny_scan)
-    base = trimesh.load(tiny_scan / "truth/mesh/base.ply", process=False)
+    base = trimesh.load_mesh(tiny_scan / "truth/mesh/base.ply", process=False)
     rows, columns = np.nonzero(np.isfinite(maps["displacement_mm"]))
     chosen = np.random.default_rng(0).choice(len(rows), 600, replace=False)
     rows, columns = rows[chosen], columns[chosen]
     points = camera.unproject(maps["depth_mm"].astype(np.float64))[rows, columns]
     normals = maps["base_normal_cam"][rows, columns].astype(np.float64) @ camera.cam_from_world.rotation
     corners = np.asarray(base.vertices)[np.asarray(base.faces)]
-    _, near = cKDTree(corners.mean(1)).query(points, k=40)
+    _, near = KDTree(corners.mean(1)).query(points, k=40)
     errors_um = []
     for point, normal, row, column, candidates in zip(points, normals, rows, columns, near, strict=True):
         a, b, c = corners[candidates].transpose(1, 0, 2)
