@@ -51,7 +51,7 @@ def _midface(d: np.ndarray, p: Points) -> np.ndarray:
     d = join(d, ellipsoid(p, (33, -42, -9), (21.0, 26.0, 21.0)), 20)
     d = join(d, capsule(p, (49, -18, -20), (60, -15, -62), 8.0, 6.5), 26)
     # Flesh of the temple between the rim of the socket, the arch and the skull.
-    return join(d, ellipsoid(p, (44, 2, -34), (16.0, 22.0, 27.0)), 24)
+    return join(d, ellipsoid(p, (44, 2, -33), (17.0, 22.0, 28.0)), 24)
 
 
 def _jaw_and_neck(d: np.ndarray, p: Points) -> np.ndarray:

@@ -215,7 +215,7 @@ def _jaw_open(f: Frame) -> np.ndarray:
 
 
 def _jaw_aside(f: Frame, toward: float) -> np.ndarray:
-    share = _jaw_share(f) * ease(f.z, -68.0, -8.0)
+    share = _jaw_share(f) * ease(f.z, -52.0, 8.0)
     return f.offset(8.0 * toward * share, 0.0, 0.0)
 
 

@@ -1,20 +1,22 @@
 """The virtual head: a morphable instance whose skin is really displaced, exact to the vertex."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from .expressions import activations_of
 from .face_model import FACE_REGIONS, FaceModel, Region
 from .mesh_refine import TriangleMesh, fair, refine_edges, vertex_normals
 from .skin import SkinMaps, SkinParameters, make_skin, random_skin
-from .uv_raster import sample_uv
+from .uv_raster import interpolate, rasterize_uv, sample_uv
 
 _EDGE_FACTOR = {region: 1.0 for region in FACE_REGIONS} | {
     Region.JAW: 1.5, Region.EAR_LEFT: 2.0, Region.EAR_RIGHT: 2.0, Region.EYEBALL_LEFT: 2.0, Region.EYEBALL_RIGHT: 2.0,
 }  # fmt: skip
-"""Edge length of a region as a multiple of the face's; the others (scalp, neck, mouth interior) get 4."""
+"""Edge length of a region as a multiple of the face's; the others (scalp, neck, mouth interior) get the coarsest."""
+COARSEST_FACTOR = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,10 @@ def build_head(
     progress("skin maps")
     neutral_mm = model.shape_mm(alpha)
     maps = make_skin(model, neutral_mm, activations, model.albedo(gamma), skin or own_skin, map_size)
+    maps = replace(maps, displacement_mm=carried_displacement(model, maps, edge_mm))
     progress("mesh")
     coarse = TriangleMesh(model.shape_mm(alpha, beta).astype(np.float64), model.triangles, model.uv, model.uv_triangles)
-    target_mm = edge_mm * np.array([_EDGE_FACTOR.get(Region(r), 4.0) for r in range(len(Region))])[model.regions]
+    target_mm = edge_mm * _edge_factors(model)
     base, regions = refine_edges(coarse, target_mm, model.regions)
     base = TriangleMesh(fair(base.vertices_mm, base.triangles, 4), base.triangles, base.uv, base.uv_triangles)
     normals = vertex_normals(base.vertices_mm, base.triangles)
@@ -105,6 +108,34 @@ def build_head(
         landmarks,
         maps,
     )
+
+
+def _edge_factors(model: FaceModel) -> np.ndarray:
+    """Edge length (N,) of each vertex as a multiple of the face's."""
+    return np.array([_EDGE_FACTOR.get(region, COARSEST_FACTOR) for region in Region])[model.regions]
+
+
+def carried_displacement(model: FaceModel, maps: SkinMaps, edge_mm: float) -> np.ndarray:
+    """The displacement map (S, S) float32 mm without what the mesh is too coarse to carry.
+
+    A Gaussian of 0.2 edge lengths passes 75 % of a wavelength of 1.7 edges and 20 % of 0.7; coarser regions get the
+    stronger filter of their edges, blended across their borders.
+    """
+    size = len(maps.displacement_mm)
+    valid = maps.valid.astype(np.float32)
+
+    def blurred(length_mm: float) -> np.ndarray:
+        sigma = 0.2 * length_mm / maps.mm_per_texel
+        if sigma < 0.2:  # far below a texel
+            return maps.displacement_mm
+        top, bottom = (cv2.GaussianBlur(x, (0, 0), sigma) for x in (maps.displacement_mm * valid, valid))
+        return np.where(bottom > 0.01, top / np.maximum(bottom, 0.01), 0)
+
+    raster = rasterize_uv(model.uv, model.uv_triangles, size)
+    factor = interpolate(raster, model.triangles, _edge_factors(model))[..., 0]
+    fine_share = np.where(maps.valid, np.clip((COARSEST_FACTOR - factor) / (COARSEST_FACTOR - 1), 0, 1), 1)
+    fine, coarse = blurred(edge_mm), blurred(COARSEST_FACTOR * edge_mm)
+    return (fine * fine_share + coarse * (1 - fine_share)).astype(np.float32)
 
 
 def sample_displacement(maps: SkinMaps, mesh: TriangleMesh) -> np.ndarray:

@@ -34,7 +34,7 @@ class SkinParameters:
     """0 (none) to 1 (many)."""
     moles: int = 5
     contrast: float = 0.06
-    """Relative RMS of the fine texture of the albedo's luminance on cheeks and forehead, wavelengths below about 8 mm."""
+    """Relative RMS of the albedo's fine luminance texture on cheeks and forehead, wavelengths below about 8 mm."""
     melanin: float = 0.0
     """Pigment added to the model's own tone; 1 makes green 63 % darker, negative values lighten."""
     hair_tone: float = 0.25

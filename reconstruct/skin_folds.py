@@ -59,7 +59,7 @@ def roughen(frame: SkinFrame, points_mm: np.ndarray, rng: np.random.Generator, w
     path = (
         CubicSpline(chord, points)(np.linspace(0.0, chord[-1], count))
         if len(points) > 2
-        else np.linspace(*points, count)
+        else np.linspace(points[0], points[-1], count)
     )
     path = frame.snap(path)
     side = _sides(frame, path)

@@ -13,7 +13,7 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import distance_transform_edt
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.csgraph import dijkstra
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from .face_model import FaceModel, Region
 from .uv_raster import interpolate, rasterize_uv, sample_uv
@@ -81,7 +81,7 @@ class SkinFrame:
     by the nearest point of the silhouette."""
     height_square: np.ndarray
     """(3,) float64: x and y of its lower left corner, and its side, mm."""
-    tree: cKDTree
+    tree: KDTree
     """Search tree over the vertices of `skin_triangles`."""
     tree_vertices: np.ndarray
     """(V,) vertex index of each point in `tree`."""
@@ -147,7 +147,7 @@ def skin_frame(model: FaceModel, neutral_mm: np.ndarray) -> SkinFrame:
         skin_triangles,
         height,
         square,
-        cKDTree(vertices[tree_vertices]),
+        KDTree(vertices[tree_vertices]),
         tree_vertices,
         _incident(skin_triangles, len(vertices)),
     )
@@ -230,8 +230,8 @@ def _front_height(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarr
     order = np.argsort(-vertices[triangles, 2].mean(1), kind="stable")
     raster = rasterize_uv((vertices[:, :2] - square[:2]) / side, triangles[order], 512)
     height = interpolate(raster, triangles[order], vertices[:, 2])[..., 0]
-    _, (row, column) = distance_transform_edt(~raster.valid, return_indices=True)
-    return square, height[row, column]
+    nearest = np.asarray(distance_transform_edt(~raster.valid, return_distances=False, return_indices=True))
+    return square, height[nearest[0], nearest[1]]
 
 
 def _incident(triangles: np.ndarray, count: int) -> np.ndarray:

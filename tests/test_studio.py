@@ -126,7 +126,7 @@ def test_displacement_is_detailed_minus_base_along_the_normal(tiny_scan: Path) -
     corners = np.asarray(base.vertices)[np.asarray(base.faces)]
     _, near = KDTree(corners.mean(1)).query(points, k=40)
     errors_um = []
-    for point, normal, row, column, candidates in zip(points, normals, rows, columns, near, strict=True):
+    for point, normal, row, column, candidates in zip(points, normals, rows, columns, np.atleast_2d(near), strict=True):
         a, b, c = corners[candidates].transpose(1, 0, 2)
         face = np.cross(b - a, c - a)
         distance = ((point - a) * face).sum(1) / (face @ normal)  # along the normal, from the base to the point
