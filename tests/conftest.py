@@ -33,3 +33,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared/data beside the repository (optional face models)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole rendered scan at tiny size, everything switched on; tests must not change it."""
+    from mesoface.capture.rig import load_example_rig
+    from mesoface.reconstruct.studio import render_scan
+    from mesoface.reconstruct.studio_options import StudioOptions
+
+    options = StudioOptions(width_px=240, height_px=160, subject=3, expression="smile", samples=4)
+    return render_scan(load_example_rig(), options, tmp_path_factory.mktemp("studio") / "scan")

@@ -21,17 +21,11 @@ from mesoface.reconstruct.studio_checks import check_scan, normal_error_deg, rep
 from mesoface.reconstruct.studio_options import StudioOptions
 from scipy.spatial import KDTree
 
-TINY = StudioOptions(width_px=240, height_px=160, subject=3, expression="smile", samples=4)
+TINY = StudioOptions(width_px=240, height_px=160, subject=3, expression="smile", samples=4)  # as in conftest.py
 
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C at a chosen moment."""
-
-
-@pytest.fixture(scope="session")
-def tiny_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole tiny scan with everything switched on."""
-    return render_scan(load_example_rig(), TINY, tmp_path_factory.mktemp("studio") / "scan")
 
 
 def centre_view(scan: Path) -> tuple[PinholeCamera, dict[str, np.ndarray]]:
