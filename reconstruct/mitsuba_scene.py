@@ -22,6 +22,8 @@ SKIN_INDEX = 1.4
 FLASH_CUTOFF_DEG = 50.0
 """Half angle beyond which a flash head gives no light: the reflector's edge."""
 
+_GLOWING = ("albedo", "numbers")
+
 DiffuseModel = Literal["lambert", "coated"]
 
 _PROBE = """
@@ -135,8 +137,7 @@ class StudioScene:
         self._roughness = self._texture(surface.roughness[..., None])
         self._meshes: dict[str, Any] = {}
         self._materials: dict[str, Any] = {}
-        self._scene: Any = None
-        self._kind: tuple = ()
+        self._scenes: dict[str, Any] = {}
 
     # -- passes -------------------------------------------------------------------------------------------------
 
@@ -187,10 +188,8 @@ class StudioScene:
 
     def triangle_pass(self, camera: PinholeCamera) -> np.ndarray:
         """Triangle number (H, W) int64 seen at each pixel's centre, -1 for background."""
-        integrator = {"type": "aov", "aovs": "triangle:prim_index,shape:shape_index"}
-        image = self._render("gloss", camera, integrator, 1, 0, 0.0, centred=True)
-        hit = image[..., 1] > 0.5  # the shape index counts from 1, 0 is background
-        return np.where(hit, np.rint(image[..., 0]).astype(np.int64), -1)
+        image = self._render("numbers", camera, {"type": "path", "max_depth": 1}, 1, 0, None, centred=True)
+        return np.where(image[..., 3] > 0.5, np.rint(image[..., 0]).astype(np.int64) - 1, -1)
 
     # -- building blocks ----------------------------------------------------------------------------------------
 
@@ -205,12 +204,10 @@ class StudioScene:
         centred: bool = False,
     ) -> np.ndarray:
         mi = self._mi
-        aov = integrator["type"] == "aov"
-        sensor = mi.load_dict(self._sensor(camera, spp, "rgb" if aov else "rgba", centred))
+        sensor = mi.load_dict(self._sensor(camera, spp, centred))
         scene = self._lit_scene(material, light)
         image = mi.render(scene, sensor=sensor, integrator=mi.load_dict(integrator), spp=spp, seed=mi.UInt32(seed))
-        array = np.array(image, dtype=np.float32)
-        return array[..., -2:] if aov else array
+        return np.array(image, dtype=np.float32)
 
     def _lit_scene(self, material: str, light: Any) -> Any:
         """A scene with this light, its surface set to this material.
@@ -219,48 +216,45 @@ class StudioScene:
         takes to render: materials are exchanged in place, and a flash is only moved.
         """
         mi = self._mi
-        glowing = material == "albedo"  # the surface shines with its own albedo: the fastest way to filter a texture
-        if glowing:
-            kind: tuple = ("albedo",)
-        elif isinstance(light, PointFlash):
-            kind = ("flash", light.falloff_exponent)
-        elif isinstance(light, np.ndarray):
-            kind = ("environment", light.tobytes())
-        else:
-            kind = ("constant",)
-        if kind != self._kind:
-            emitter = None
-            if isinstance(light, PointFlash):
-                emitter = self._flash(light)
-            elif isinstance(light, np.ndarray):
-                emitter = self._environment(light)
-            elif not glowing:
-                emitter = {"type": "constant", "radiance": {"type": "rgb", "value": 1.0}}
-            scene = {"type": "scene", "head": self._mesh(glowing)} | ({"light": emitter} if emitter else {})
-            scene["embree_use_robust_intersections"] = True  # else some rays slip between two triangles
-            self._scene = None  # free the old index before the new one is built
-            self._scene, self._kind = mi.load_dict(scene), kind
-        if not glowing:
-            self._mesh(False).set_bsdf(self._bsdf(material))
-        parameters = mi.traverse(self._scene)
+        if material in _GLOWING:
+            return self._kept_scene(material, None, self._mesh(material))
         if isinstance(light, PointFlash):
+            scene = self._kept_scene(f"flash {light.falloff_exponent}", self._flash(light), self._mesh("head"))
+            parameters = mi.traverse(scene)
             parameters["light.to_world"] = self._flash_transform(light)
             parameters["light.intensity.value"] = mi.ScalarColor3f(light.energy * REFERENCE_DISTANCE_MM**2)
-            parameters.update()
-        elif kind == ("constant",):
+        elif isinstance(light, np.ndarray):
+            self._scenes.pop("environment", None)
+            scene = self._kept_scene("environment", self._environment(light), self._mesh("head"))
+            parameters = None
+        else:
+            constant = {"type": "constant", "radiance": {"type": "rgb", "value": 1.0}}
+            scene = self._kept_scene("constant", constant, self._mesh("head"))
+            parameters = mi.traverse(scene)
             # a uniform surrounding: irradiance = pi * radiance
             parameters["light.radiance.value"] = mi.ScalarColor3f(float(light) / math.pi)
+        if parameters is not None:
             parameters.update()
-        return self._scene
+        self._mesh("head").set_bsdf(self._bsdf(material))
+        return scene
 
-    def _mesh(self, glowing: bool) -> Any:
-        name = "glowing" if glowing else "head"
+    def _kept_scene(self, name: str, light: dict | None, mesh: Any) -> Any:
+        if name not in self._scenes:
+            scene = {"type": "scene", "head": mesh} | ({"light": light} if light else {})
+            scene["embree_use_robust_intersections"] = True  # else some rays slip between two triangles
+            self._scenes[name] = self._mi.load_dict(scene)
+        return self._scenes[name]
+
+    def _mesh(self, name: str) -> Any:
+        """The surface: "head" with a material, or glowing with its "albedo" or with its triangles' "numbers"."""
         if name not in self._meshes:
             mi, surface = self._mi, self._surface
             properties = mi.Properties()
             properties["bsdf"] = self._bsdf("gloss")
-            if glowing:
-                properties["emitter"] = mi.load_dict({"type": "area", "radiance": self._albedo})
+            if name in _GLOWING:
+                # a surface that shines with the wanted value: the fastest way to read it out, filtered or exact
+                radiance = self._albedo if name == "albedo" else {"type": "mesh_attribute", "name": "face_number"}
+                properties["emitter"] = mi.load_dict({"type": "area", "radiance": radiance})
             mesh = mi.Mesh(
                 name,
                 len(surface.vertices_mm),
@@ -269,6 +263,11 @@ class StudioScene:
                 has_vertex_texcoords=True,
                 props=properties,
             )
+            if name == "numbers":
+                count = len(surface.triangles)
+                if count >= 2**24:
+                    raise ValueError(f"{count} triangles: numbers above 2^24 are not exact in float32")
+                mesh.add_attribute("face_number", 1, np.arange(1, count + 1, dtype=np.float32))
             buffers = mi.traverse(mesh)
             buffers["vertex_positions"] = surface.vertices_mm.ravel()
             buffers["vertex_normals"] = surface.normals.ravel()
@@ -345,7 +344,7 @@ class StudioScene:
         mi = self._mi
         return {"type": "envmap", "bitmap": mi.Bitmap(np.ascontiguousarray(radiance, np.float32))}
 
-    def _sensor(self, camera: PinholeCamera, spp: int, pixel_format: str, centred: bool) -> dict:
+    def _sensor(self, camera: PinholeCamera, spp: int, centred: bool) -> dict:
         if camera.has_distortion or abs(camera.fx_px / camera.fy_px - 1) > 1e-9:
             raise ValueError("the renderer takes undistorted cameras with square pixels")
         mi = self._mi
@@ -371,7 +370,7 @@ class StudioScene:
                 "width": camera.width_px,
                 "height": camera.height_px,
                 "rfilter": {"type": "box"},
-                "pixel_format": pixel_format,
+                "pixel_format": "rgba",
                 "component_format": "float32",
                 "sample_border": False,
             },

@@ -24,7 +24,15 @@ from .mitsuba_scene import StudioScene, surface_data, use_variant
 from .scan_folder import ScanFolder
 from .scan_truth import shared_truth_files, view_truth_files, write_shared_truth, write_view_truth
 from .sensor import Sensor, expose
-from .studio_light import LightComponents, View, light_components, make_view, through_polariser
+from .studio_light import (
+    HighlightSplit,
+    LightComponents,
+    View,
+    highlight_split,
+    light_components,
+    make_view,
+    through_polariser,
+)
 from .studio_options import RENDER_VERSION, StudioOptions, check_options
 from .truth import ViewTruth, view_truth
 
@@ -161,7 +169,7 @@ class ScanRenderer:
         self.scene = StudioScene(surface, options.diffuse)
         self._views: dict[tuple, View] = {}
         self._truths: dict[tuple, ViewTruth] = {}
-        self._light: dict[tuple, LightComponents] = {}
+        self._light: dict[tuple, tuple[LightComponents, HighlightSplit | None]] = {}
 
     def truth(self, camera: PinholeCamera) -> ViewTruth:
         """Truth of a camera in the head's frame; the last one is kept."""
@@ -203,17 +211,17 @@ class ScanRenderer:
 
     def shot_light(self, shot: Shot) -> tuple[np.ndarray, LightComponents]:
         """Linear light (H, W, 3) float32 that reaches the sensor in a shot, and the components of its last lamp."""
-        view = self.view(shot.camera, shot.index)
+        view, camera = self.view(shot.camera, shot.index), self.rig.camera(shot.camera)
         total = np.zeros((view.camera.height_px, view.camera.width_px, 3), np.float32)
         components = None
         for name in shot.lights:
             light = self.rig.light(name)
             key = (_camera_key(view.camera), name)
             if key not in self._light:
-                self._light = {key: light_components(self.scene, view, light, self.options, seed=1000 * light.channel)}
-            components = self._light[key]
-            camera = self.rig.camera(shot.camera)
-            total += through_polariser(components, view, camera, light, shot.polariser, self.rig, self.options.leak)
+                made = light_components(self.scene, view, light, self.options, seed=1000 * light.channel)
+                self._light = {key: (made, highlight_split(view, camera, light, self.rig))}
+            components, split = self._light[key]
+            total += through_polariser(components, split, camera, shot.polariser, self.options.leak)
         if components is None:
             raise UserError(f"shot {shot.stem}: no light fires in it; check the lights of the rig")
         return total, components

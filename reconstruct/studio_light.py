@@ -15,6 +15,8 @@ from .studio_options import StudioOptions
 from .surface_filter import scatter, surface_gaussian
 from .truth import ViewTruth
 
+DOME_LOBE_SAMPLES = 3
+"""Directions followed per light sample in uniform light; what noise remains is smoothed by `_denoise`."""
 BOUNCE_SIGMA_MM = 3.0
 """Light from other skin varies over centimetres; Monte-Carlo noise is smoothed over this distance."""
 
@@ -64,7 +66,7 @@ def light_components(
     """Render one lamp: direct light, scattering in the skin, light from other skin, and gloss."""
     if light.role == "uniform":
         source: PointFlash | float = light.relative_energy
-        direct = scene.dome_pass(view.camera, light.relative_energy, options.samples, 4, seed)
+        direct = scene.dome_pass(view.camera, light.relative_energy, options.samples, DOME_LOBE_SAMPLES, seed)
         direct = _denoise(direct, view)
     else:
         source = flash_in_head_frame(light, view.head_from_world)
@@ -95,14 +97,36 @@ def environment_components(
     return LightComponents(shaded, direct[..., 3:6]), coverage
 
 
+@dataclass(frozen=True, slots=True)
+class HighlightSplit:
+    """How a camera's analyser splits the highlight of one polarised lamp; (H, W) float32 each, 0 outside the head."""
+
+    parallel_share: np.ndarray
+    cross_share: np.ndarray
+    fresnel_ratio: np.ndarray
+    """Reflectance of the skin for this polarisation over that for unpolarised light."""
+
+
+def highlight_split(view: View, camera: RigCamera, light: RigLight, rig: Rig) -> HighlightSplit | None:
+    """The split at every pixel of the head; None for a lamp without film."""
+    if light.polariser != "linear" or light.position_mm is None:
+        return None
+    points = view.head_from_world.inverse().apply(view.truth.position_mm[view.truth.mask_head].astype(np.float64))
+    pinhole = PinholeCamera.from_rig(camera)
+    film_deg = film_angle_deg(rig.cross_camera, light, rig.subject.target_mm)
+    film = film_axis_world(light.position_mm, light.aim_mm, film_deg)
+    # a body without analyser has no axis; only the Fresnel ratio is used then
+    analyser = analyser_axis_world(pinhole, camera.analyser_deg if camera.analyser_deg is not None else 90.0)
+    images = []
+    for values in specular_transfer(points, pinhole.centre_mm, light.position_mm, film, analyser):
+        image = np.zeros(view.truth.mask_head.shape, np.float32)
+        image[view.truth.mask_head] = values
+        images.append(image)
+    return HighlightSplit(*images)
+
+
 def through_polariser(
-    components: LightComponents,
-    view: View,
-    camera: RigCamera,
-    light: RigLight,
-    polariser: Polariser,
-    rig: Rig,
-    leak: float,
+    components: LightComponents, split: HighlightSplit | None, camera: RigCamera, polariser: Polariser, leak: float
 ) -> np.ndarray:
     """Linear image (H, W, 3) float32 of one lamp as `camera` sees it, with analyser state U, P or X.
 
@@ -111,31 +135,15 @@ def through_polariser(
     State U of a body with an analyser is its parallel state: there is no way to take it off between exposures.
     """
     diffuse, specular = components.diffuse, components.specular
-    polarised = light.polariser == "linear"
     if camera.analyser == "none":
-        if polarised:
-            specular = specular * _transfer(view, camera, light, rig)[2]
-        return diffuse + specular[..., None]
-    crossed = polariser == "X" or (polariser == "U" and camera.role == "centre_cross")
-    if not polarised:
+        return diffuse + (specular if split is None else specular * split.fresnel_ratio)[..., None]
+    if split is None:
         return diffuse / 2 + specular[..., None] / 2
-    parallel_share, cross_share, ratio = _transfer(view, camera, light, rig)
-    kept, stopped = (cross_share, parallel_share) if crossed else (parallel_share, cross_share)
-    return diffuse / 2 + (specular * ratio * (kept + leak * stopped))[..., None]
-
-
-def _transfer(view: View, camera: RigCamera, light: RigLight, rig: Rig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """parallel_share, cross_share, fresnel_ratio (H, W) float32 of a highlight at every pixel."""
-    assert light.position_mm is not None  # a polarised lamp is a flash, and a flash has a place
-    world_from_head = view.head_from_world.inverse()
-    points = world_from_head.apply(_filled(view.truth.position_mm))
-    pinhole = PinholeCamera.from_rig(camera)
-    film_deg = film_angle_deg(rig.cross_camera, light, rig.subject.target_mm)
-    film = film_axis_world(light.position_mm, light.aim_mm, film_deg)
-    # a body without analyser has no axis; only the Fresnel ratio is used then
-    analyser = analyser_axis_world(pinhole, camera.analyser_deg if camera.analyser_deg is not None else 90.0)
-    shares = specular_transfer(points, pinhole.centre_mm, light.position_mm, film, analyser)
-    return tuple(share.astype(np.float32) for share in shares)  # pyright: ignore[reportReturnType]
+    crossed = polariser == "X" or (polariser == "U" and camera.role == "centre_cross")
+    kept, stopped = split.parallel_share, split.cross_share
+    if crossed:
+        kept, stopped = stopped, kept
+    return diffuse / 2 + (specular * split.fresnel_ratio * (kept + leak * stopped))[..., None]
 
 
 def _bounce(scene: StudioScene, view: View, source: PointFlash | float | np.ndarray, spp: int, seed: int) -> np.ndarray:

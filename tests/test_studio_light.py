@@ -10,7 +10,13 @@ from mesoface.capture.polarisation import film_angle_deg, film_axis_world
 from mesoface.capture.rig import load_example_rig
 from mesoface.reconstruct.studio import ScanRenderer
 from mesoface.reconstruct.studio_checks import normal_error_deg
-from mesoface.reconstruct.studio_light import flash_in_head_frame, light_components, make_view, through_polariser
+from mesoface.reconstruct.studio_light import (
+    flash_in_head_frame,
+    highlight_split,
+    light_components,
+    make_view,
+    through_polariser,
+)
 from mesoface.reconstruct.studio_options import StudioOptions
 
 
@@ -80,8 +86,9 @@ def test_pairs_follow_the_film_angle(close_up) -> None:
         lamp = light.model_copy(update={"film_deg": film_deg})
         lamps = tuple(lamp if x.name == light.name else x for x in rig.lights)
         turned = rig.model_copy(update={"lights": lamps})
-        cross = through_polariser(components, view, rig.centre, lamp, "X", turned, leak=0.0)
-        parallel = through_polariser(components, view, rig.centre, lamp, "P", turned, leak=0.0)
+        split = highlight_split(view, rig.centre, lamp, turned)
+        cross = through_polariser(components, split, rig.centre, "X", leak=0.0)
+        parallel = through_polariser(components, split, rig.centre, "P", leak=0.0)
         highlight = (parallel + cross - components.diffuse)[shiny].sum()
         return float((cross - components.diffuse / 2)[shiny].sum() / highlight)
 
@@ -97,8 +104,9 @@ def test_uncrossed_leak_adds_what_it_says(close_up) -> None:
     rig, options, renderer, view = close_up
     light = rig.light("flash1")
     components = light_components(renderer.scene, view, light, options, seed=3)
-    ideal, leaky = (through_polariser(components, view, rig.centre, light, "X", rig, leak=x) for x in (0.0, 0.01))
-    parallel = through_polariser(components, view, rig.centre, light, "P", rig, leak=0.0)
+    split = highlight_split(view, rig.centre, light, rig)
+    ideal, leaky = (through_polariser(components, split, rig.centre, "X", leak=x) for x in (0.0, 0.01))
+    parallel = through_polariser(components, split, rig.centre, "P", leak=0.0)
     gained = (leaky - ideal).sum() / (parallel - components.diffuse / 2).sum()
     assert gained == pytest.approx(0.01, rel=1e-3)
 
