@@ -8,7 +8,7 @@ import numpy as np
 
 from .expressions import activations_of
 from .face_model import FACE_REGIONS, FaceModel, Region
-from .mesh_refine import TriangleMesh, fair, refine_edges, vertex_normals
+from .mesh_refine import TriangleMesh, edge_stretch, fair, refine_edges, vertex_normals
 from .skin import SkinMaps, SkinParameters, make_skin, random_skin
 from .uv_raster import interpolate, rasterize_uv, sample_uv
 
@@ -66,8 +66,8 @@ def build_head(
 
     Args:
         model: any face model; one without named units takes a PCA expression drawn from the expression's name.
-        edge_mm: longest edge in the face proper; other skin up to 4 times that. Detail shorter than about two edges
-            is filtered from the displacement, so that what the mesh carries is what the truth maps say.
+        edge_mm: longest edge of the displaced mesh in the face proper; other skin up to 4 times that. Detail shorter
+            than an edge is filtered from the displacement: what the mesh carries is what the truth maps say.
         map_size: side of the UV maps in texels.
         skin: other skin parameters than the subject's own (None: drawn from the subject number).
         progress: called with the name of each stage as it starts.
@@ -88,9 +88,9 @@ def build_head(
     maps = replace(maps, displacement_mm=carried_displacement(model, maps, edge_mm))
     progress("mesh")
     coarse = TriangleMesh(model.shape_mm(alpha, beta).astype(np.float64), model.triangles, model.uv, model.uv_triangles)
-    target_mm = edge_mm * _edge_factors(model)
-    base, regions = refine_edges(coarse, target_mm, model.regions)
-    base = TriangleMesh(fair(base.vertices_mm, base.triangles, 4), base.triangles, base.uv, base.uv_triangles)
+    base, regions = refine_edges(coarse, edge_mm * edge_factors(model.regions), model.regions)
+    base = replace(base, vertices_mm=fair(base.vertices_mm, base.triangles, 4))
+    base, regions = refine_edges(base, _stretched_targets_mm(base, regions, maps, edge_mm), regions, max_rounds=2)
     normals = vertex_normals(base.vertices_mm, base.triangles)
     displacement = sample_displacement(maps, base)
     detailed = base.vertices_mm + displacement[:, None] * normals
@@ -110,9 +110,16 @@ def build_head(
     )
 
 
-def _edge_factors(model: FaceModel) -> np.ndarray:
-    """Edge length (N,) of each vertex as a multiple of the face's."""
-    return np.array([_EDGE_FACTOR.get(region, COARSEST_FACTOR) for region in Region])[model.regions]
+def edge_factors(regions: np.ndarray) -> np.ndarray:
+    """Longest edge (N,) at vertices of these regions as a multiple of the face's."""
+    return np.array([_EDGE_FACTOR.get(region, COARSEST_FACTOR) for region in Region])[regions]
+
+
+def _stretched_targets_mm(base: TriangleMesh, regions: np.ndarray, maps: SkinMaps, edge_mm: float) -> np.ndarray:
+    """Base edge lengths (N,) that keep the displaced edges short: smaller where wrinkles stretch the surface."""
+    normals = vertex_normals(base.vertices_mm, base.triangles)
+    detailed = base.vertices_mm + sample_displacement(maps, base)[:, None] * normals
+    return 0.98 * edge_mm * edge_factors(regions) / edge_stretch(base.vertices_mm, detailed, base.triangles)
 
 
 def carried_displacement(model: FaceModel, maps: SkinMaps, edge_mm: float) -> np.ndarray:
@@ -132,7 +139,7 @@ def carried_displacement(model: FaceModel, maps: SkinMaps, edge_mm: float) -> np
         return np.where(bottom > 0.01, top / np.maximum(bottom, 0.01), 0)
 
     raster = rasterize_uv(model.uv, model.uv_triangles, size)
-    factor = interpolate(raster, model.triangles, _edge_factors(model))[..., 0]
+    factor = interpolate(raster, model.triangles, edge_factors(model.regions))[..., 0]
     fine_share = np.where(maps.valid, np.clip((COARSEST_FACTOR - factor) / (COARSEST_FACTOR - 1), 0, 1), 1)
     fine, coarse = blurred(edge_mm), blurred(COARSEST_FACTOR * edge_mm)
     return (fine * fine_share + coarse * (1 - fine_share)).astype(np.float32)

@@ -46,6 +46,11 @@ def edge_lengths_mm(vertices_mm: np.ndarray, triangles: np.ndarray) -> np.ndarra
     return np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
 
 
+def edge_stretch(before_mm: np.ndarray, after_mm: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Largest ratio (N,) of an edge's length after and before, over the edges of each vertex; at least 1."""
+    return _edge_stretch(before_mm, after_mm, np.ascontiguousarray(triangles, np.int64))
+
+
 def refine_edges(
     mesh: TriangleMesh, target_mm: np.ndarray, labels: np.ndarray, max_rounds: int = 12
 ) -> tuple[TriangleMesh, np.ndarray]:
@@ -215,3 +220,20 @@ def _number_edges(triangles, vertex_count):
                 count += 1
             edge_of[t, k] = found
     return edge_of, ends[:count].copy()
+
+
+@njit(cache=True)
+def _edge_stretch(before, after, triangles):
+    worst = np.ones(len(before))
+    for t in range(len(triangles)):
+        for k in range(3):
+            i, j = triangles[t, k], triangles[t, (k + 1) % 3]
+            old = new = 0.0
+            for axis in range(3):
+                old += (before[i, axis] - before[j, axis]) ** 2
+                new += (after[i, axis] - after[j, axis]) ** 2
+            if old > 0.0:
+                ratio = math.sqrt(new / old)
+                worst[i] = max(worst[i], ratio)
+                worst[j] = max(worst[j], ratio)
+    return worst
