@@ -44,9 +44,11 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
     run_scan(load_example_rig(), options, scan)
     with console.status("report and portrait"):
         write_scan_report(scan)
-        write_portrait(
-            PortraitOptions(subject=subject, expression=expression, yaw_deg=25.0, pitch_deg=6.0, seed=5), portrait
-        )
+        view = PortraitOptions(
+            width_px=max(96, int(0.8 * height)), height_px=height, subject=subject, expression=expression,
+            yaw_deg=25.0, pitch_deg=6.0, seed=5,
+        )  # fmt: skip
+        write_portrait(view, portrait)
         passed = _write_report(out, scan, portrait, time.monotonic() - started)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
     return 0 if passed else 1
@@ -74,7 +76,7 @@ def _write_report(out: Path, scan: Path, portrait: Path, seconds: float) -> bool
         html.heading("Self-checks"),
         html.table(check_rows(checks), ("check", "found", "bound", "")),
         html.heading("Close-ups"),
-        html.gallery(close_ups(scan), 240),
+        html.gallery(close_ups(scan), 300),
         html.heading("Truth of the centre view"),
         html.gallery(truth_pictures(scan, 420), 300),
         html.heading("Portrait: the same head under other light", "A stand-in for a photograph, with truth."),

@@ -44,12 +44,10 @@ def map_with_scale(values: np.ndarray, unit: str, diverging: bool, limit: float 
     bar = np.full((34, width, 3), 255, np.uint8)
     ramp = colour_map(np.linspace(low, high, max(width - 20, 8))[None], low, high, diverging)
     bar[2:12, 10 : 10 + ramp.shape[1]] = ramp
-    for text, x in (
-        (f"{low:.3g}", 4),
-        (unit, width // 2 - 4 * len(unit)),
-        (f"{high:.3g}", width - 8 - 8 * len(f"{high:.3g}")),
-    ):
-        cv2.putText(bar, text, (max(x, 0), 28), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+    left, right = f"{low:.4g} {unit}", f"{high:.4g}"
+    right_px = cv2.getTextSize(right, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)[0][0]
+    for text, x in ((left, 4), (right, max(width - 4 - right_px, 0))):
+        cv2.putText(bar, text, (x, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([picture, bar])
 
 
@@ -69,10 +67,15 @@ def relief(normal_cam: np.ndarray, light_cam: tuple[float, float, float] = (-0.7
 
 
 def shrink(image: np.ndarray, width: int) -> np.ndarray:
-    """Resize to a width by area averaging (or linear enlargement)."""
-    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    """Resize to a width by area averaging (or linear enlargement); NaN only where no valid pixel contributes."""
+    size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
     method = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=method)
+    if image.dtype.kind != "f" or not np.isnan(image).any():
+        return cv2.resize(image, size, interpolation=method)
+    valid = np.isfinite(image)
+    share = cv2.resize(valid.astype(np.float32), size, interpolation=method)
+    values = cv2.resize(np.where(valid, image, 0), size, interpolation=method)
+    return np.where(share > 0.3, values / np.maximum(share, 1e-6), np.nan)
 
 
 def caption(image: np.ndarray, text: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..capture.errors import UserError
 from ..capture.files import write_text
 from ..capture.image_files import read_tiff, srgb_from_linear, write_png
 from ..reconstruct.scan_folder import read_manifest
@@ -23,34 +24,31 @@ def shot_picture(path: Path) -> np.ndarray:
     return srgb_from_linear(DISPLAY_GAIN * (image.astype(np.float32) - black) / (white - black))
 
 
-def face_window(folder: Path, centre: str, margin: float = 0.06) -> tuple[slice, slice]:
-    """Rows and columns of the head in the centre view, with some air."""
-    mask = cv2.imread(str(folder / f"truth/{centre}/mask_head.png"), cv2.IMREAD_GRAYSCALE)
-    assert mask is not None
+def face_window(folder: Path, camera: str, margin: float = 0.04) -> tuple[slice, slice]:
+    """Rows and columns of the head in a view, with some air; as wide as it is high times 0.75 where there is room."""
+    mask = cv2.imread(str(folder / f"truth/{camera}/mask_head.png"), cv2.IMREAD_GRAYSCALE)
+    if mask is None or not mask.any():
+        raise UserError(f"{folder}/truth/{camera}/mask_head.png: no head to show; render the scan again")
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     air = int(margin * mask.shape[0])
-    return (slice(max(rows[0] - air, 0), rows[-1] + air), slice(max(columns[0] - air, 0), columns[-1] + air))
+    top, bottom = max(rows[0] - air, 0), min(rows[-1] + air, mask.shape[0])
+    half = max((columns[-1] - columns[0]) // 2 + air, int(0.375 * (bottom - top)))
+    middle = (columns[0] + columns[-1]) // 2
+    return slice(top, bottom), slice(max(middle - half, 0), min(middle + half, mask.shape[1]))
 
 
 def contact_sheet(folder: Path, width_px: int = 150, columns: int = 8) -> np.ndarray:
     """All exposures and the main truth maps of a scan as one picture."""
     shots = sorted((folder / "images").glob("*.tif"))
-    window = face_window(folder, centre_camera(folder))
+    centre = face_window(folder, centre_camera(folder))
     tiles = []
     for path in shots:
-        picture = shot_picture(path)
-        picture = picture[window] if "uniform" not in path.stem else _centre_crop(picture, window)
-        tiles.append(caption(shrink(picture, width_px), path.stem[3:].replace("_", " ")))
+        name = path.stem[3:]
+        window = face_window(folder, name.removeprefix("uniform_")) if name.startswith("uniform_") else centre
+        tiles.append(caption(shrink(shot_picture(path)[window], width_px), name.replace("_", " ")))
     for title, picture in truth_pictures(folder, width_px):
         tiles.append(caption(picture, title))
     return sheet(tiles, columns)
-
-
-def _centre_crop(picture: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
-    """The middle of a side view, in the size of the centre view's window."""
-    height, width = (s.stop - s.start for s in window)
-    left = max(0, (picture.shape[1] - width) // 2)
-    return picture[window[0].start : window[0].start + height, left : left + width]
 
 
 def centre_camera(folder: Path) -> str:
@@ -114,7 +112,7 @@ def close_ups(folder: Path) -> list[tuple[str, np.ndarray]]:
 def check_rows(checks: list[Check]) -> list[list[str]]:
     """Table rows of a scan's self-checks."""
     return [
-        [c.name, f"{c.value:.4g} {c.unit}", f"{c.bound:g} {c.unit}", "ok" if c.passed else "FAILED"] for c in checks
+        [c.name, f"{c.value:.4g} {c.unit}", f"{c.bound:.3g} {c.unit}", "ok" if c.passed else "FAILED"] for c in checks
     ]
 
 
@@ -146,7 +144,7 @@ def write_scan_report(folder: Path, seconds: float | None = None) -> Path:
         html.heading(
             "Close-ups", "Highlights vanish in the crossed image; what remains is the skin's own colour and shape."
         ),
-        html.gallery(close_ups(folder), 240),
+        html.gallery(close_ups(folder), 300),
         html.heading(
             "Exposures", "Five views in uniform light, then nine flashes, each parallel and crossed, from the centre."
         ),

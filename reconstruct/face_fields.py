@@ -3,33 +3,30 @@
 All positions and offsets are millimetres in the sculpting frame; `Frame` holds what every field needs of the mean.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.interpolate import RectBivariateSpline
+from scipy.sparse import diags
+from scipy.spatial import cKDTree
 
-from .face_contours import EYE_CENTRE_MM, MOUTH_HALF_MM, lip_line_y_mm
+from .face_contours import MOUTH_HALF_MM, lip_line_y_mm
 from .face_grid import EYE_INNER, EYE_OUTER, ROW_EYE, half_grid
 from .face_primitives import ease
-from .face_wrap import lid_rim_mm, mean_half_mm
-
-LID_SHELL_MM = (16.6, 13.9, 13.9)
-"""Radii of the ellipsoid about the eyeball on which the lids glide."""
+from .face_wrap import front_mm, lid_rim_mm, mean_half_mm, skin_links, symmetric_lu
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Coordinates of the half head and the two splits of its skin."""
+    """Coordinates of the half head and the split of its skin at the mouth."""
 
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
     lower_lip: np.ndarray
     """(count,) 0 above the mouth, 1 below, 0.5 at the corner and outwards of it; jumps across the closed lips."""
-    lid_column: np.ndarray
-    """(count,) position along the lid margin (0 inner, 1 outer corner), -1 elsewhere."""
-    lid_height_mm: np.ndarray
-    """(count,) distance in y above (+) or below (-) the lid margin of the same column; far off elsewhere."""
 
     def patch(self, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
         """Gaussian weight exp(-r^2) about `centre`."""
@@ -46,21 +43,9 @@ class Frame:
 @lru_cache(maxsize=1)
 def frame() -> Frame:
     """The frame of the mean head."""
-    grid, points = half_grid(), mean_half_mm()
+    points = mean_half_mm()
     x, y, z = points.T
-    lid_column, lid_height = np.full(grid.count, -1.0), np.full(grid.count, 99.0)
-    columns = np.arange(EYE_INNER, EYE_OUTER + 1)
-    along = (columns - EYE_INNER) / (EYE_OUTER - EYE_INNER)
-    lids = ((range(ROW_EYE - 45, ROW_EYE + 1), grid.upper, 1.0), (range(ROW_EYE, ROW_EYE + 40), grid.lower, -1.0))
-    for rows, ids, sign in lids:
-        margin_y = points[ids[ROW_EYE, columns], 1]
-        for row in rows:
-            vertex = ids[row, columns]
-            lid_column[vertex] = along
-            lid_height[vertex] = sign * np.maximum(sign * (points[vertex, 1] - margin_y), 0.0)
-    # Points on the lower margin count as below it.
-    lid_height[grid.lower[ROW_EYE, EYE_INNER + 1 : EYE_OUTER]] = -1e-9
-    return Frame(x, y, z, _lower_lip_share(points), lid_column, lid_height)
+    return Frame(x, y, z, _lower_lip_share(points))
 
 
 def _lower_lip_share(points: np.ndarray) -> np.ndarray:
@@ -78,27 +63,61 @@ def _lower_lip_share(points: np.ndarray) -> np.ndarray:
     return 0.5 - 0.5 * (1.5 * t - 0.5 * t**3)
 
 
-def shell_z_mm(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Depth of the lid shell at frontal (x, y), held at its rim."""
-    u = (x - EYE_CENTRE_MM[0] + 0.2) / LID_SHELL_MM[0]
-    v = (y - EYE_CENTRE_MM[1]) / LID_SHELL_MM[1]
-    return EYE_CENTRE_MM[2] + LID_SHELL_MM[2] * np.sqrt(np.maximum(1.0 - u * u - v * v, 0.08))
+@lru_cache(maxsize=1)
+def _glide_surface() -> RectBivariateSpline:
+    """Depth z(x, y) of the mean's front about the eye, lids drawn over the aperture, without the crease."""
+    x, y = np.arange(2.0, 76.0, 0.5), np.arange(-40.0, 40.0, 0.5)
+    places = np.stack(np.meshgrid(x, y, indexing="ij"), -1)
+    return RectBivariateSpline(x, y, front_mm(places.reshape(-1, 2), lid_crease=False)[:, 2].reshape(places.shape[:2]))
 
 
-def lid_glide(f: Frame, margin_dx: np.ndarray, margin_dy: np.ndarray, reach_mm: float, upper: bool) -> np.ndarray:
-    """Offsets (count, 3) of one lid whose margin moves by (dx, dy), gliding on the shell; given evenly along it.
+def lid_glide(f: Frame, upper: np.ndarray, lower: np.ndarray, reach_mm: tuple[float, float]) -> np.ndarray:
+    """Offsets (count, 3) of lids whose margins move by (dx, dy), given evenly along them as (n, 2), on the surface.
 
-    The motion fades away from the margin over `reach_mm`.
+    The skin between the margins and `reach_mm` (above, below) follows as an elastic plate would.
     """
-    own = (f.lid_column >= 0.0) & ((f.lid_height_mm >= 0.0) if upper else (f.lid_height_mm < 0.0))
-    fade = np.where(own, np.clip(1.0 - np.abs(f.lid_height_mm) / reach_mm, 0.0, 1.0), 0.0)
-    fade = fade * fade * (1.0 + 0.5 * (1.0 - fade))
-    steps = np.linspace(0.0, 1.0, len(margin_dx))
-    dx = fade * np.interp(f.lid_column, steps, margin_dx)
-    dy = fade * np.interp(f.lid_column, steps, margin_dy)
-    near = ease(np.abs(f.lid_height_mm), reach_mm, 0.3 * reach_mm)
-    dz = near * (shell_z_mm(f.x + dx, f.y + dy) - shell_z_mm(f.x, f.y))
-    return f.offset(dx, dy, np.where(own, dz, 0.0))
+    grid = half_grid()
+    steps, columns = np.linspace(0.0, 1.0, len(upper)), slice(EYE_INNER, EYE_OUTER + 1)
+    along = np.linspace(0.0, 1.0, EYE_OUTER - EYE_INNER + 1)
+    motion = np.zeros((grid.skin_count, 2))
+    for ids, of_margin in ((grid.lower, lower), (grid.upper, upper)):
+        motion[ids[ROW_EYE, columns]] = np.stack([np.interp(along, steps, of_margin[:, k]) for k in (0, 1)], -1)
+    motion = _lid_plate(reach_mm)(motion)
+    offsets = np.zeros((grid.count, 3))
+    ids = np.flatnonzero(np.abs(motion).sum(1) > 1e-9)
+    (x, y), (dx, dy), depth = (f.x[ids], f.y[ids]), motion[ids].T, _glide_surface()
+    offsets[ids] = np.stack([dx, dy, depth.ev(x + dx, y + dy) - depth.ev(x, y)], -1)
+    return offsets
+
+
+@lru_cache(maxsize=8)
+def _lid_plate(reach_mm: tuple[float, float]) -> Callable[[np.ndarray], np.ndarray]:
+    """Spreads motions (skin_count, k) of the lid margins over the skin: a bending plate, sprung ever harder outwards."""
+    grid = half_grid()
+    skin = mean_half_mm()[: grid.skin_count]
+    margin = grid.lid[0]
+    away_mm, _ = cKDTree(skin[margin]).query(skin)
+    # Above or below the line through the corners, softly, for the plate to be smooth beyond them.
+    (x0, y0, _), (x1, y1, _) = skin[grid.upper[ROW_EYE, [EYE_INNER, EYE_OUTER]]]
+    above = ease(skin[:, 1] - y0 - (skin[:, 0] - x0) * (y1 - y0) / (x1 - x0), -5.0, 5.0)
+    share = away_mm / (reach_mm[1] + above * (reach_mm[0] - reach_mm[1]))
+    free = share < 1.3
+    free[margin] = False
+    links = skin_links()
+    laplace = diags(np.asarray(links.sum(1)).ravel()) - links
+    # The margin itself is hinged: bending is counted off it only.
+    bent = diags((~np.isin(np.arange(len(skin)), margin)).astype(float))
+    plate = laplace @ bent @ laplace + diags(0.02 * ease(share, 0.3, 1.2))
+    solve = symmetric_lu(plate[free][:, free].tocsc()).solve
+    coupling = plate[free][:, margin]
+
+    def spread(motion: np.ndarray) -> np.ndarray:
+        result = np.zeros_like(motion)
+        result[margin] = motion[margin]
+        result[free] = solve(np.asarray(-(coupling @ motion[margin])))
+        return result
+
+    return spread
 
 
 def carry_hidden(offsets: np.ndarray, eye_shift: np.ndarray | None = None) -> np.ndarray:

@@ -20,7 +20,8 @@ Field = Callable[[Frame, float], np.ndarray]
 def identity_fields_mm() -> tuple[np.ndarray, np.ndarray]:
     """Skin offsets (K, N, 3) per standard deviation and eyeball shifts (K, 2, 3), left and right."""
     f = frame()
-    ball = Frame(*(np.array([c]) for c in EYE_CENTRE_MM), np.zeros(1), np.full(1, -1.0), np.full(1, 99.0))
+    x, y, z = np.array(EYE_CENTRE_MM)[:, None]
+    ball = Frame(x, y, z, np.zeros(1))
     near_eye = _near_eye(f)[:, None]
     skins, balls = [], []
     for name in IDENTITY_NAMES:
@@ -184,14 +185,12 @@ def _still(f: Frame, s: float) -> np.ndarray:
 
 
 def _open_lids(f: Frame) -> np.ndarray:
-    return lid_glide(f, 0 * _ARCH, 0.55 * _ARCH, 12.0, True) + lid_glide(f, 0 * _ARCH, -0.35 * _ARCH, 9.0, False)
+    return lid_glide(f, np.outer(_ARCH, (0.0, 0.55)), np.outer(_ARCH, (0.0, -0.35)), (12.0, 9.0))
 
 
 def _tilt_lids(f: Frame) -> np.ndarray:
-    tilt = 0.75 * (2.0 * _ALONG - 1.0)
-    spread = lid_glide(f, 0 * tilt, tilt, 12.0, True) + lid_glide(f, 0 * tilt, tilt, 12.0, False)
-    outer, inner = f.patch((48.5, 1, -2), (8, 8, 12)), f.patch((14, -1, 8), (5, 6, 10))
-    return spread * (f.lid_column >= 0.0)[:, None] + f.offset(0.0, 0.75 * (outer - inner) * (f.lid_column < 0.0), 0.0)
+    tilt = np.outer(2.0 * _ALONG - 1.0, (0.0, 0.75))
+    return lid_glide(f, tilt, tilt, (12.0, 12.0))
 
 
 # --- cheeks ---

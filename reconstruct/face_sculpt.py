@@ -12,7 +12,7 @@ from .face_contours import EYE_CENTRE_MM, crease_y_mm, lip_line_y_mm, lip_lower_
 from .face_primitives import Points, bump, capsule, carve, ease, ellipsoid, join, rotated
 
 
-def head_distance_mm(p: Points) -> np.ndarray:
+def head_distance_mm(p: Points, lid_crease: bool = True) -> np.ndarray:
     """Signed distance (about) to the skin of the mean head, negative inside; coordinates are flat arrays (n,)."""
     x, y, z = p
     # A rounded |x| mirrors the paired masses without a crease at the midline.
@@ -26,13 +26,16 @@ def head_distance_mm(p: Points) -> np.ndarray:
     _within(d, side, (x < 48.0) & (y > -95.0) & (y < 38.0) & (z > -15.0), _nose)
     _within(d, side, (x < 75.0) & (np.abs(y) < 45.0) & (z > -35.0), _eye)
     _within(d, side, (x < 60.0) & (y < 25.0) & (y > -120.0) & (z > -14.0), _relief)
+    if lid_crease:
+        _within(d, side, (x > 10.0) & (x < 52.0) & (np.abs(y - 5.0) < 14.0) & (z > -14.0), _lid_crease)
     return d
 
 
 def _within(d: np.ndarray, p: Points, where: np.ndarray, part: Callable[[np.ndarray, Points], np.ndarray]) -> None:
     """Adds a part to `d` in place, at the points `where` only."""
     ids = np.flatnonzero(where)
-    d[ids] = part(d[ids], tuple(c[ids] for c in p))
+    x, y, z = p
+    d[ids] = part(d[ids], (x[ids], y[ids], z[ids]))
 
 
 def _skull(p: Points) -> np.ndarray:
@@ -85,7 +88,8 @@ def _eye(d: np.ndarray, p: Points) -> np.ndarray:
     d = join(d, ellipsoid(p, (49, -1.0, -18.0), (15.0, 13.0, 14.0)), 15)
     lid = ellipsoid(p, (cx - 0.2, cy, cz), (16.6, 13.9, 13.9))
     # The lower lid runs softly into the cheek, the upper one keeps its fold.
-    return join(d, lid, 5.0 + 4.0 * np.maximum(ease(p[1], 1.0, -8.0), ease(p[0], 40.0, 46.0)))
+    blend_mm = 5.0 + 4.0 * np.maximum(ease(p[1], 1.0, -8.0), ease(p[0], 40.0, 46.0))
+    return join(d, lid, blend_mm)
 
 
 def _ear(d: np.ndarray, p: Points) -> np.ndarray:
@@ -135,10 +139,15 @@ def _lips_mm(p: Points) -> np.ndarray:
 
 
 def _skin_folds_mm(p: Points) -> np.ndarray:
-    """Shallow relief: philtrum, sulcus above the chin, nose-to-mouth fold, lid crease."""
+    """Shallow relief: philtrum, sulcus above the chin, nose-to-mouth fold."""
     x, y, z = p
     front = ease(z, -12.0, 0.0)
     philtrum = bump((y + 54.0) / 6.5) * (0.9 * bump((x - 5.2) / 2.4) - 1.3 * bump(x / 3.0))
     sulcus = -2.2 * bump((y + 87.0) / 6.0) * bump(x / 17.0)
-    crease = -1.1 * bump((y - crease_y_mm(x)) / 1.1) * ease(x, 13.0, 20.0) * ease(x, 50.0, 40.0)
-    return front * (philtrum + sulcus + crease)
+    return front * (philtrum + sulcus)
+
+
+def _lid_crease(d: np.ndarray, p: Points) -> np.ndarray:
+    x, y, z = p
+    depth = 1.1 * bump((y - crease_y_mm(x)) / 1.1) * ease(x, 13.0, 20.0) * ease(x, 50.0, 40.0)
+    return d + ease(z, -12.0, 0.0) * depth

@@ -59,27 +59,27 @@ def _above_lid(f: Frame) -> np.ndarray:
 
 def _lid_raise(f: Frame) -> np.ndarray:
     arch = np.sin(np.pi * _LIDS) ** 0.9
-    return lid_glide(f, 0 * arch, 2.0 * arch, 12.0, True) + lid_glide(f, 0 * arch, -0.4 * arch, 9.0, False)
+    return lid_glide(f, np.outer(arch, (0.0, 2.0)), np.outer(arch, (0.0, -0.4)), (12.0, 9.0))
 
 
 def _lid_tighten(f: Frame) -> np.ndarray:
     arch = np.sin(np.pi * _LIDS) ** 0.9
     squeeze = f.patch((33, -10, 8), (16, 6, 14)) * ease(f.y, -4.5, -9.0)
-    lids = lid_glide(f, 0 * arch, -1.2 * arch, 13.0, True) + lid_glide(f, -0.4 * arch, 2.0 * arch, 12.0, False)
+    lids = lid_glide(f, np.outer(arch, (0.0, -1.2)), np.outer(arch, (-0.4, 2.0)), (13.0, 12.0))
     return lids + f.offset(-0.6 * squeeze, 0.8 * squeeze, 0.9 * squeeze)
 
 
 def _blink(f: Frame) -> np.ndarray:
     upper, lower = lid_margin_mm(_LIDS, True), lid_margin_mm(_LIDS, False)
     meet = lower + 0.16 * (upper - lower)
-    return lid_glide(f, *(meet - upper).T, 16.0, True) + lid_glide(f, *(meet - lower).T, 11.0, False)
+    return lid_glide(f, meet - upper, meet - lower, (16.0, 11.0))
 
 
 def _cheek_raise(f: Frame) -> np.ndarray:
     arch = np.sin(np.pi * _LIDS) ** 0.9
     apple = f.patch((38, -25, 5), (20, 14, 24)) * ease(f.y, -4.0, -12.0)
     foot = f.patch((53, 0, -6), (9, 12, 16))
-    lids = lid_glide(f, 0 * arch, 1.5 * arch, 12.0, False) + lid_glide(f, 0 * arch, -0.8 * arch, 13.0, True)
+    lids = lid_glide(f, np.outer(arch, (0.0, -0.8)), np.outer(arch, (0.0, 1.5)), (13.0, 12.0))
     return lids + f.offset(0.5 * apple - 1.0 * foot, 4.2 * apple, 2.2 * apple)
 
 

@@ -127,23 +127,26 @@ def _ray_fan() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return skin[:, :3], skin[:, 3], skin[:, 4]
 
 
-def _on_rays(origins: np.ndarray, directions: np.ndarray, start_mm: float = 190.0) -> np.ndarray:
+def _on_rays(
+    origins: np.ndarray, directions: np.ndarray, start_mm: float = 190.0, lid_crease: bool = True
+) -> np.ndarray:
     """Where rays coming in from `start_mm` first meet the head."""
     reach = np.full(directions.shape[:-1], start_mm)
     for _ in range(24):
-        reach -= 0.9 * _distance(origins + reach[..., None] * directions)
+        reach -= 0.9 * _distance(origins + reach[..., None] * directions, lid_crease=lid_crease)
     return origins + reach[..., None] * directions
 
 
-def _distance(points: np.ndarray, kind: type = np.float32) -> np.ndarray:
+def _distance(points: np.ndarray, kind: type = np.float32, lid_crease: bool = True) -> np.ndarray:
     # Single precision is plenty for steps towards the surface; the last ones ask for more.
-    return head_distance_mm(tuple(np.ascontiguousarray(c, kind) for c in points.T))
+    x, y, z = np.ascontiguousarray(points.T, kind)
+    return head_distance_mm((x, y, z), lid_crease)
 
 
-def _ahead(xy: np.ndarray) -> np.ndarray:
+def front_mm(xy: np.ndarray, lid_crease: bool = True) -> np.ndarray:
     """Points (n, 3) of the head's front at frontal positions (n, 2)."""
     origins = np.concatenate([xy, np.zeros((len(xy), 1))], 1)
-    return _on_rays(origins, np.broadcast_to([0.0, 0.0, 1.0], origins.shape), 60.0)
+    return _on_rays(origins, np.broadcast_to([0.0, 0.0, 1.0], origins.shape), 60.0, lid_crease)
 
 
 def _pins() -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +171,7 @@ def _pins() -> tuple[np.ndarray, np.ndarray]:
     near = slice(0, MOUTH_CORNER - 13)
     pin(grid.upper[ROW_LIP_UPPER, near], np.stack([x, lip_upper_y_mm(x)], -1)[near])
     pin(grid.upper[ROW_LIP_LOWER, near], np.stack([x, lip_lower_y_mm(x)], -1)[near])
-    return np.concatenate(vertices), _ahead(np.concatenate(places))
+    return np.concatenate(vertices), front_mm(np.concatenate(places))
 
 
 @lru_cache(maxsize=1)
@@ -185,7 +188,8 @@ def _skin_edges() -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=1)
-def _adjacency() -> csr_matrix:
+def skin_links() -> csr_matrix:
+    """Adjacency (skin_count, skin_count) of the skin, 0 or 1."""
     a, b = _skin_edges()
     n = half_grid().skin_count
     return csr_matrix((np.ones(len(a)), (a, b)), shape=(n, n))
@@ -193,7 +197,7 @@ def _adjacency() -> csr_matrix:
 
 def _spread(pinned: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Smooth offsets (skin_count, k) that meet those of the pins: a bending plate on soft springs, so they fade."""
-    grid, links = half_grid(), _adjacency()
+    grid, links = half_grid(), skin_links()
     laplace = diags(np.asarray(links.sum(1)).ravel()) - links
     plate = (laplace @ laplace + 1e-5 * diags(np.ones(grid.skin_count))).tocsc()
     held = np.zeros(grid.skin_count, bool)
@@ -218,18 +222,19 @@ def symmetric_lu(matrix: csc_matrix) -> SuperLU:
 
 def _project(points: np.ndarray, rounds: int = 1, kind: type = np.float32) -> np.ndarray:
     """Newton steps (in place) onto the surface; returns the last unit normals."""
-    step = 0.05
+    step, normals = 0.05, np.zeros_like(points)
     for _ in range(rounds):
         here = _distance(points, kind)
         slope = np.stack([_distance(points + step * axis, kind) - here for axis in np.eye(3)], -1) / step
         size = np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 0.2)
         points -= np.clip(here[:, None] / size, -4.0, 4.0) * slope / size
-    return slope / size
+        normals = slope / size
+    return normals
 
 
 def _relax(skin: np.ndarray, pinned: np.ndarray, weight: np.ndarray, rounds: int) -> None:
     """Evens the spacing along the surface, in place, as far as `weight` (0..1) lets it: for steep flanks."""
-    grid, links = half_grid(), _adjacency()
+    grid, links = half_grid(), skin_links()
     mean = diags(1.0 / np.asarray(links.sum(1)).ravel()) @ links
     free = weight > 1e-3
     free[pinned] = free[grid.upper[[0, -1]]] = False

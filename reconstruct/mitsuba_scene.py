@@ -155,8 +155,7 @@ class StudioScene:
         """Direct light of a uniform surrounding: (H, W, 3) float32 = diffuse per unit albedo, specular, coverage."""
         integrator = {"type": "direct", "emitter_samples": 0, "bsdf_samples": lobe_samples, "hide_emitters": True}
         white = self._render("white", camera, integrator, spp, seed, energy)
-        integrator["bsdf_samples"] = max(1, lobe_samples // 2)
-        gloss = self._render("gloss", camera, integrator, max(1, spp // 2), seed + 1, energy)
+        gloss = self._render("gloss", camera, integrator, spp, seed + 1, energy)
         return np.stack([np.pi * white[..., 0], np.pi * gloss[..., 0], white[..., 3]], axis=-1).astype(np.float32)
 
     def environment_pass(self, camera: PinholeCamera, environment: np.ndarray, spp: int, seed: int = 0) -> tuple:

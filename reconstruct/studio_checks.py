@@ -40,12 +40,14 @@ def check_scan(folder: Path) -> list[Check]:
     normals = read_tiff(folder / f"truth/{centre}/normal_cam.tif")[0]
     face = cv2.imread(str(folder / f"truth/{centre}/mask_face.png"), cv2.IMREAD_GRAYSCALE)
     assert face is not None
+    # pixels wider than 0.75 mm step over wrinkles, so differences of depth no longer follow the normals
+    pixel_mm = float(np.nanmedian(depths[centre])) / by_name[centre].fx_px
     checks = [
         Check(
             "normals against depth, median angle",
             normal_error_deg(by_name[centre], depths[centre], normals, face > 0),
             "deg",
-            1.0,
+            max(1.0, pixel_mm / 0.75),
         ),
         Check("depth reprojected between cameras, median", reprojection_error_px(by_name, depths, centre), "px", 0.1),
     ]

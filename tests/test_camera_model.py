@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from mesoface.capture.camera_model import PinholeCamera, RigidTransform, look_at
 from mesoface.capture.colmap_text import read_colmap_text, write_colmap_text
 from mesoface.capture.errors import UserError

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from mesoface.flows.cli import main
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import rawpy
 import tifffile
+
 from mesoface.capture.dng import mosaic_rggb, write_dng
 
 SETTINGS = {

@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
 from mesoface.flows import doctor as doctor_module
 from mesoface.flows import doctor_probes as probes
 from mesoface.flows.doctor import Finding, diagnose, doctor
-from packaging.requirements import Requirement
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from mesoface.capture.errors import UserError
 from mesoface.reconstruct.face_bfm import load_bfm
 from mesoface.reconstruct.face_eos import load_eos

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mesoface.capture.errors import UserError
 from mesoface.flows.face_model_commands import convert, info, parse_expression, render
 from mesoface.reconstruct.face_load import load_face_model

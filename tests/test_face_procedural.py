@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+
 from mesoface.reconstruct.face_contours import EYE_CENTRE_MM, EYE_RADIUS_MM
 from mesoface.reconstruct.face_fields import frame
 from mesoface.reconstruct.face_grid import EYE_INNER, EYE_OUTER, ROW_EYE, half_grid, mirrored

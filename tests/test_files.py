@@ -6,6 +6,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+
 from mesoface.capture.errors import UserError
 from mesoface.capture.files import atomic_path, sha256_file, sha256_json, write_bytes, write_json, write_text
 from mesoface.capture.image_files import read_tiff, srgb_from_linear, write_png, write_tiff

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import trimesh
+
 from mesoface.reconstruct.mesh_refine import TriangleMesh, edge_lengths_mm, fair, refine_edges, vertex_normals
 
 

@@ -1,6 +1,7 @@
 """The shot plan: the paper's 23 exposures, and the same rules for other rigs."""
 
 import pytest
+
 from mesoface.capture.plan import duration_s, shot_plan, step_times_s, steps
 from mesoface.capture.rig import Rig, load_example_rig
 

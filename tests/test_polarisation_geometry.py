@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from mesoface.capture.camera_model import PinholeCamera
 from mesoface.capture.errors import UserError
 from mesoface.capture.polarisation import (

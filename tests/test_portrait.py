@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mesoface.capture.camera_model import PinholeCamera
 from mesoface.capture.errors import UserError
 from mesoface.capture.files import sha256_file

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from mesoface.flows import html
 from mesoface.flows.pictures import colour_map, map_with_scale, normal_picture, relief, sheet
 from mesoface.flows.scan_report import write_scan_report

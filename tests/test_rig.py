@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from mesoface.capture.errors import UserError
 from mesoface.capture.rig import Rig, example_rig_path, load_example_rig, load_rig, rig_warnings
 

@@ -1,6 +1,7 @@
 """The `mesoface rig` commands as functions: what they print and what they refuse to overwrite."""
 
 import pytest
+
 from mesoface.capture.errors import UserError
 from mesoface.capture.rig import example_rig_path, load_rig
 from mesoface.flows.rig_commands import check, example

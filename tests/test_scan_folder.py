@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from mesoface.capture.errors import UserError
 from mesoface.reconstruct.scan_folder import MANIFEST, SCHEMA_VERSION, ScanFolder, describe_difference, read_manifest
 

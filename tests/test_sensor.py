@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from mesoface.capture.rig_models import Exposure
 from mesoface.reconstruct.sensor import EXPOSURE_GAIN, Sensor, expose, exposure_gain, linear_from_sensor
 

@@ -6,6 +6,8 @@ import hashlib
 import numba
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
+
 from mesoface.reconstruct.face_model import FaceModel, Region
 from mesoface.reconstruct.face_procedural import procedural_face_model
 from mesoface.reconstruct.skin import SkinMaps, SkinParameters, make_skin, random_skin
@@ -23,7 +25,6 @@ from mesoface.reconstruct.uv_raster import (
     texel_from_uv,
     uv_from_texel,
 )
-from scipy.ndimage import gaussian_filter
 
 SIZE = 512
 BROWS_UP = {"brow_inner_raise": 1.0, "brow_outer_raise": 1.0}

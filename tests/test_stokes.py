@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mesoface.capture.camera_model import PinholeCamera, look_at
 from mesoface.capture.polarisation import (
     SKIN_INDEX,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from mesoface.capture.camera_model import PinholeCamera
 from mesoface.capture.plan import shot_plan
 from mesoface.capture.polarisation import film_angle_deg, film_axis_world

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
+
 from mesoface.capture.errors import UserError
 from mesoface.capture.rig import load_example_rig
 from mesoface.reconstruct import studio_options
@@ -16,7 +18,6 @@ from mesoface.reconstruct.studio_options import (
     memory_needed_bytes,
     parse_size,
 )
-from pydantic import ValidationError
 
 # -- sizes and memory ---------------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 import trimesh
+from scipy import ndimage
+
 from mesoface.capture.camera_model import PinholeCamera, look_at
 from mesoface.capture.polarisation import fresnel_amplitudes
 from mesoface.reconstruct.mitsuba_scene import (
@@ -22,7 +24,6 @@ from mesoface.reconstruct.mitsuba_scene import (
 )
 from mesoface.reconstruct.truth import SurfaceHits, intersect
 from mesoface.reconstruct.uv_raster import sample_uv
-from scipy import ndimage
 
 RADIUS_MM = 90.0
 ROUGHNESS = 0.45

@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+
 from mesoface.reconstruct.surface_filter import (
     SKIN_PROFILE_SIGMA_MM,
     SKIN_PROFILE_WEIGHT,
