@@ -29,9 +29,12 @@ class Frame:
     """(count,) 0 above the mouth, 1 below, 0.5 at the corner and outwards of it; jumps across the closed lips."""
 
     def patch(self, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
-        """Gaussian weight exp(-r^2) about `centre`."""
-        gap = [((c - c0) / r) ** 2 for c, c0, r in zip((self.x, self.y, self.z), centre, radii, strict=True)]
-        return np.exp(-(gap[0] + gap[1] + gap[2]))
+        """Gaussian weight exp(-r^2) about `centre`; its tail over the midline is rounded, to mirror without a kink."""
+        x0, y0, z0 = centre
+        soft = min(0.6 * x0, 5.0)
+        across = (np.hypot(self.x, soft) - np.hypot(x0, soft)) / radii[0]
+        up, ahead = (self.y - y0) / radii[1], (self.z - z0) / radii[2]
+        return np.exp(-(across**2 + up**2 + ahead**2))
 
     def offset(
         self, dx: np.ndarray | float = 0.0, dy: np.ndarray | float = 0.0, dz: np.ndarray | float = 0.0

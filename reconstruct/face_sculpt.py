@@ -85,10 +85,10 @@ def _nose(d: np.ndarray, p: Points) -> np.ndarray:
 def _eye(d: np.ndarray, p: Points) -> np.ndarray:
     cx, cy, cz = EYE_CENTRE_MM
     d = carve(d, ellipsoid(p, (33, 3.0, 23), (19.5, 11.0, 15.5)), 14)
-    d = join(d, ellipsoid(p, (49, -1.0, -18.0), (15.0, 13.0, 14.0)), 15)
+    d = join(d, ellipsoid(p, (50, -2.0, -17.0), (15.0, 14.0, 14.5)), 15)
     lid = ellipsoid(p, (cx - 0.2, cy, cz), (16.6, 13.9, 13.9))
     # The lower lid runs softly into the cheek, the upper one keeps its fold.
-    blend_mm = 5.0 + 4.0 * np.maximum(ease(p[1], 1.0, -8.0), ease(p[0], 40.0, 46.0))
+    blend_mm = 5.0 + 4.0 * np.maximum(ease(p[1], 1.0, -8.0), ease(p[0], 40.0, 46.0)) + 5.0 * ease(p[0], 41.0, 51.0)
     return join(d, lid, blend_mm)
 
 

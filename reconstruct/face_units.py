@@ -36,6 +36,12 @@ def unit_fields_mm() -> np.ndarray:
 # --- brows and lids ---
 
 
+def _sideways(f: Frame, width_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Factors that still the midline: one odd across it, for motion in x, and one even, for motion in y and z."""
+    odd = np.tanh(f.x / width_mm)
+    return odd, odd * odd
+
+
 def _brow_inner_raise(f: Frame) -> np.ndarray:
     lift = f.patch((13, 22, 16), (17, 17, 22)) * _above_lid(f)
     return f.offset(-0.6 * lift, 7.5 * lift, -0.8 * lift)
@@ -114,7 +120,7 @@ def _lip_raise(f: Frame) -> np.ndarray:
 
 
 def _lip_corner_pull(f: Frame) -> np.ndarray:
-    pull = f.patch(_CORNER, (20, 18, 26)) * np.tanh(f.x / 10.0)
+    (aside, along), pull = _sideways(f, 10.0), f.patch(_CORNER, (20, 18, 26))
     apple = f.patch((40, -33, 4), (19, 16, 24))
     fold = (
         bump((f.x - np.interp(f.y, [-74, -60, -44], [33, 29, 21.5])) / 5.0)
@@ -123,20 +129,21 @@ def _lip_corner_pull(f: Frame) -> np.ndarray:
     )
     spread = f.patch((0, -69, 26), (22, 16, 26))
     lower_lid = f.patch((33, -12, 10), (16, 7, 14)) * ease(f.y, -4.5, -10.0)
-    return f.offset(7.2 * pull + 1.2 * apple, 7.0 * pull + 3.6 * apple - 0.4 * spread + 0.8 * lower_lid,
-                    -4.6 * pull + 3.2 * apple - 1.1 * fold - 1.4 * spread)  # fmt: skip
+    return f.offset(7.2 * aside * pull + 1.2 * apple,
+                    7.0 * along * pull + 3.6 * apple - 0.4 * spread + 0.8 * lower_lid,
+                    -4.6 * along * pull + 3.2 * apple - 1.1 * fold - 1.4 * spread)  # fmt: skip
 
 
 def _dimple(f: Frame) -> np.ndarray:
-    pull = f.patch(_CORNER, (12, 12, 20)) * np.tanh(f.x / 10.0)
+    (aside, along), pull = _sideways(f, 10.0), f.patch(_CORNER, (12, 12, 20))
     side = f.patch((33, -66, 4), (8, 14, 16))
-    return f.offset(3.6 * pull, 0.8 * pull, -3.0 * pull + 0.9 * side)
+    return f.offset(3.6 * aside * pull, 0.8 * along * pull, -3.0 * along * pull + 0.9 * side)
 
 
 def _lip_corner_depress(f: Frame) -> np.ndarray:
-    pull = f.patch((26, -71, 11), (17, 15, 24)) * np.tanh(f.x / 10.0)
+    (aside, along), pull = _sideways(f, 10.0), f.patch((26, -71, 11), (17, 15, 24))
     chin = f.patch((0, -92, 20), (15, 9, 18))
-    return f.offset(0.8 * pull, -6.2 * pull + 0.8 * chin, -1.2 * pull + 0.6 * chin)
+    return f.offset(0.8 * aside * pull, -6.2 * along * pull + 0.8 * chin, -1.2 * along * pull + 0.6 * chin)
 
 
 def _lower_lip_depress(f: Frame) -> np.ndarray:
@@ -157,9 +164,9 @@ def _lip_pucker(f: Frame) -> np.ndarray:
 
 
 def _lip_stretch(f: Frame) -> np.ndarray:
-    pull = f.patch((26, -71, 11), (20, 17, 26)) * np.tanh(f.x / 12.0)
+    (aside, along), pull = _sideways(f, 12.0), f.patch((26, -71, 11), (20, 17, 26))
     flat = f.patch((0, -69, 24), (24, 15, 24))
-    return f.offset(6.5 * pull, -1.4 * pull, -3.0 * pull - 1.2 * flat)
+    return f.offset(6.5 * aside * pull, -1.4 * along * pull, -3.0 * along * pull - 1.2 * flat)
 
 
 def _lip_funnel(f: Frame) -> np.ndarray:

@@ -214,14 +214,17 @@ class ScanRenderer:
         view, camera = self.view(shot.camera, shot.index), self.rig.camera(shot.camera)
         total = np.zeros((view.camera.height_px, view.camera.width_px, 3), np.float32)
         components = None
-        for name in shot.lights:
+        # lamps that fire together share the energy of the weakest, as the trigger box sets it (plan.steps)
+        energies = [self.rig.light(name).relative_energy for name in shot.lights]
+        for name, energy in zip(shot.lights, energies, strict=True):
             light = self.rig.light(name)
+            share = min(energies) / len(energies) / energy
             key = (_camera_key(view.camera), name)
             if key not in self._light:
                 made = light_components(self.scene, view, light, self.options, seed=1000 * light.channel)
                 self._light = {key: (made, highlight_split(view, camera, light, self.rig))}
             components, split = self._light[key]
-            total += through_polariser(components, split, camera, shot.polariser, self.options.leak)
+            total += share * through_polariser(components, split, camera, shot.polariser, self.options.leak)
         if components is None:
             raise UserError(f"shot {shot.stem}: no light fires in it; check the lights of the rig")
         return total, components

@@ -206,3 +206,17 @@ def test_motion_moves_the_head_between_exposures(tmp_path: Path) -> None:
         expected, _ = camera.project(renderer.motion[shot.index].apply(head_point))
         found, _ = seen.project(head_point)
         assert np.allclose(expected, found, atol=1e-9)
+
+
+def test_flashes_that_fire_together_share_their_energy() -> None:
+    """A rig without a uniform light fires all flashes; the frame must not burn out."""
+    from mesoface.reconstruct.studio import ScanRenderer
+
+    rig = load_example_rig()
+    rig = rig.model_copy(update={"lights": rig.flashes})
+    options = TINY.model_copy(update={"samples": 1, "interreflection": False, "subsurface": False})
+    plan = shot_plan(rig)
+    renderer = ScanRenderer(rig, options, plan)
+    together, _ = renderer.shot_light(plan[0])
+    assert len(plan[0].lights) == 9
+    assert 0.1 < np.percentile(together[together.max(2) > 0], 90) < 0.8
