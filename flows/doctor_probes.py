@@ -23,7 +23,7 @@ from typing import Any, Literal
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from ..reconstruct.mitsuba_scene import variant_works
+from ..reconstruct.mitsuba_engine import variant_works
 
 Status = Literal["ok", "missing", "optional", "broken"]
 TIMEOUT_S = 12.0

@@ -23,11 +23,22 @@ _LIP_LOWER = ((0.0, -77.6), (5.0, -77.5), (10.0, -76.5), (15.0, -74.4), (20.0, -
 def _even(points: tuple[tuple[float, float], ...]) -> CubicSpline:
     """Curve y(x) of a half contour that is smooth across the midline."""
     xs, ys = np.array(points).T
-    return CubicSpline(xs, ys, bc_type=((1, 0.0), "natural"))
+    # Mirrored, a natural spline has no slope at the midline.
+    return CubicSpline(np.concatenate([-xs[:0:-1], xs]), np.concatenate([ys[:0:-1], ys]), bc_type="natural")
 
 
 lip_upper_y_mm, lip_line_y_mm, lip_lower_y_mm = _even(_LIP_UPPER), _even(_LIP_LINE), _even(_LIP_LOWER)
 _crease_y_mm = PchipInterpolator(*np.array(_CREASE).T, extrapolate=True)
+
+
+def lip_heights_mm(x_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Height of the mouth line, and of upper and lower lip at it (never below about 3 mm), held beyond the corner."""
+    x = np.minimum(x_mm, MOUTH_HALF_MM)
+    line = lip_line_y_mm(x)
+    upper, lower = (
+        0.5 * (h + 3.0 + np.hypot(h - 3.0, 1.5)) for h in (lip_upper_y_mm(x) - line, line - lip_lower_y_mm(x))
+    )
+    return line, upper, lower
 
 
 def crease_y_mm(x_mm: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.interpolate import RectBivariateSpline
 from scipy.sparse import diags
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from .face_contours import MOUTH_HALF_MM, lip_line_y_mm
 from .face_grid import EYE_INNER, EYE_OUTER, ROW_EYE, half_grid
@@ -95,11 +95,11 @@ def lid_glide(f: Frame, upper: np.ndarray, lower: np.ndarray, reach_mm: tuple[fl
 
 @lru_cache(maxsize=8)
 def _lid_plate(reach_mm: tuple[float, float]) -> Callable[[np.ndarray], np.ndarray]:
-    """Spreads motions (skin_count, k) of the lid margins over the skin: a bending plate, sprung ever harder outwards."""
+    """Spreads motions (skin_count, k) of the lid margins: a bending plate, sprung ever harder outwards."""
     grid = half_grid()
     skin = mean_half_mm()[: grid.skin_count]
     margin = grid.lid[0]
-    away_mm, _ = cKDTree(skin[margin]).query(skin)
+    away_mm, _ = KDTree(skin[margin]).query(skin)
     # Above or below the line through the corners, softly, for the plate to be smooth beyond them.
     (x0, y0, _), (x1, y1, _) = skin[grid.upper[ROW_EYE, [EYE_INNER, EYE_OUTER]]]
     above = ease(skin[:, 1] - y0 - (skin[:, 0] - x0) * (y1 - y0) / (x1 - x0), -5.0, 5.0)

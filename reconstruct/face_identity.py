@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .face_contours import EYE_CENTRE_MM, MOUTH_HALF_MM, lip_line_y_mm, lip_lower_y_mm, lip_upper_y_mm
+from .face_contours import EYE_CENTRE_MM, lip_heights_mm
 from .face_fields import Frame, carry_hidden, frame, lid_glide
 from .face_grid import EYE_INNER, EYE_OUTER, whole_vectors
 from .face_primitives import ease
@@ -211,10 +211,9 @@ def _cheek_fullness(f: Frame, s: float) -> np.ndarray:
 
 def _lips(f: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Signed height above the line (1 at the upper border, -1 at the lower), a weight fading outwards, mm above it."""
-    x = np.minimum(f.x, MOUTH_HALF_MM)
-    rise = f.y - lip_line_y_mm(x)
-    upper, lower = lip_upper_y_mm(x) - lip_line_y_mm(x), lip_line_y_mm(x) - lip_lower_y_mm(x)
-    height = np.maximum(np.where(rise > 0, upper, lower), 2.5)
+    line, upper, lower = lip_heights_mm(f.x)
+    rise = f.y - line
+    height = np.where(rise > 0, upper, lower)
     # Towards the corner the lips are thin and can gain or lose only little.
     weight = ease(f.x, 27.0, 10.0) * ease(f.z, -8.0, 6.0) * np.minimum(height / 7.0, 1.0)
     return rise / height, weight, rise

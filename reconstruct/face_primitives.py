@@ -44,7 +44,7 @@ def rotated(p: Points, centre: tuple[float, float, float], axis: str, angle_deg:
     return x, y, z
 
 
-def join(a: np.ndarray, b: np.ndarray, blend_mm: float) -> np.ndarray:
+def join(a: np.ndarray, b: np.ndarray, blend_mm: float | np.ndarray) -> np.ndarray:
     """Union with a twice differentiable fillet about `blend_mm` wide."""
     h = np.maximum(blend_mm - np.abs(a - b), 0.0) / blend_mm
     return np.minimum(a, b) - h * h * h * blend_mm / 6.0
@@ -60,7 +60,7 @@ def bump(t: np.ndarray) -> np.ndarray:
     return np.exp(-t * t)
 
 
-def ease(t: np.ndarray, low: float, high: float) -> np.ndarray:
+def ease(t: np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
     """Smooth step (quintic, twice differentiable): 0 at `low`, 1 at `high`; `low` may exceed `high`."""
     s = np.clip((t - low) / (high - low), 0.0, 1.0)
     return s * s * s * (s * (6.0 * s - 15.0) + 10.0)

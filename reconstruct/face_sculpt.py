@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .face_contours import EYE_CENTRE_MM, crease_y_mm, lip_line_y_mm, lip_lower_y_mm, lip_upper_y_mm
+from .face_contours import EYE_CENTRE_MM, crease_y_mm, lip_heights_mm
 from .face_primitives import Points, bump, capsule, carve, ease, ellipsoid, join, rotated
 
 
@@ -24,7 +24,7 @@ def head_distance_mm(p: Points, lid_crease: bool = True) -> np.ndarray:
     # Small parts are only worked out where they can be met.
     _within(d, side, (x > 38.0) & (np.abs(y + 12.0) < 60.0) & (np.abs(z + 90.0) < 48.0), _ear)
     _within(d, side, (x < 48.0) & (y > -95.0) & (y < 38.0) & (z > -15.0), _nose)
-    _within(d, side, (x < 75.0) & (np.abs(y) < 45.0) & (z > -35.0), _eye)
+    _within(d, side, (x < 82.0) & (np.abs(y) < 45.0) & (z > -50.0), _eye)
     _within(d, side, (x < 60.0) & (y < 25.0) & (y > -120.0) & (z > -14.0), _relief)
     if lid_crease:
         _within(d, side, (x > 10.0) & (x < 52.0) & (np.abs(y - 5.0) < 14.0) & (z > -14.0), _lid_crease)
@@ -102,10 +102,10 @@ def _ear(d: np.ndarray, p: Points) -> np.ndarray:
     rim = np.sqrt(((outline - 0.93) * 17.0) ** 2 + (x - 2.6) ** 2 + 1e-9) - rim_radius
     fold_radius = 2.3 * ease(y, -22.0, -10.0) * ease(z, 7.0, 1.0) - 0.5
     fold = np.sqrt(((outline - 0.55) * 17.0) ** 2 + (x - 2.2) ** 2 + 1e-9) - fold_radius
-    ear = join(join(plate, rim, 3.5), fold, 4.0)
+    ear = join(join(plate, rim, 3.5), fold, 7.0)
     ear = join(ear, capsule(q, (-4, -6, 12), (3.0, -8, 10), 4.0, 3.2), 4)
     d = join(_ear_root(d, p), ear, 9)
-    return carve(d, ellipsoid(q, (5.0, -4.5, 2.0), (6.5, 9.5, 6.5)), 3.5)
+    return carve(d, ellipsoid(q, (5.0, -4.5, 2.0), (6.5, 9.5, 6.5)), 6.0)
 
 
 def ear_relief_mm(p: Points) -> np.ndarray:
@@ -126,10 +126,8 @@ def _relief(d: np.ndarray, p: Points) -> np.ndarray:
 def _lips_mm(p: Points) -> np.ndarray:
     """Outward relief of the lips: two rolls meeting in a crease at the mouth line."""
     x, y, z = p
-    xc = np.minimum(x, 25.0)
-    rise = y - lip_line_y_mm(xc)
-    upper = np.maximum(lip_upper_y_mm(xc) - lip_line_y_mm(xc), 2.5)
-    lower = np.maximum(lip_line_y_mm(xc) - lip_lower_y_mm(xc), 2.5)
+    line, upper, lower = lip_heights_mm(x)
+    rise = y - line
     inside = ease(x, 28.0, 14.0)
     roll_upper = 3.3 * bump((rise / upper - 0.52) / 0.62)
     roll_lower = 3.9 * bump((-rise / lower - 0.50) / 0.55)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .face_contours import MOUTH_HALF_MM, lid_margin_mm, lip_line_y_mm, lip_lower_y_mm, lip_upper_y_mm
+from .face_contours import MOUTH_HALF_MM, lid_margin_mm, lip_heights_mm
 from .face_fields import Frame, carry_hidden, frame, lid_glide
 from .face_grid import EYE_INNER, EYE_OUTER, whole_vectors
 from .face_model import UNIT_NAMES
@@ -177,10 +177,9 @@ def _lip_funnel(f: Frame) -> np.ndarray:
 
 def _roll_in(f: Frame, share: float, back_mm: float) -> np.ndarray:
     """Lips drawn towards the mouth line by a share of their height, and backwards."""
-    x = np.minimum(f.x, MOUTH_HALF_MM)
-    rise = f.y - lip_line_y_mm(x)
-    upper, lower = lip_upper_y_mm(x) - lip_line_y_mm(x), lip_line_y_mm(x) - lip_lower_y_mm(x)
-    height = np.maximum(np.where(rise > 0.0, upper, lower), 2.5)
+    line, upper, lower = lip_heights_mm(f.x)
+    rise = f.y - line
+    height = np.where(rise > 0.0, upper, lower)
     t = np.abs(rise) / height
     draw = -share * rise * np.exp(-((t / 1.5) ** 2)) * ease(f.x, 31.0, 22.0) * ease(f.z, -12.0, 2.0)
     return f.offset(0.0, draw, -back_mm * f.patch((0, -69, 24), (22, 8.5, 20)))

@@ -88,8 +88,9 @@ def mean_half_mm() -> np.ndarray:
     x, y, z = skin.T
     ear = ease(x, 46.0, 56.0) * ease(np.abs(y + 17.0), 60.0, 42.0) * ease(z, -50.0, -60.0) * ease(z, -140.0, -122.0)
     _relax(skin, pinned, ear, rounds=20)
-    nose_and_mouth = ease(x, 40.0, 28.0) * ease(np.abs(y + 44.0), 46.0, 34.0) * ease(z, 0.0, 8.0)
-    _relax(skin, pinned, nose_and_mouth, rounds=36)
+    front = ease(x, 40.0, 28.0) * ease(z, 0.0, 8.0)
+    _relax(skin, pinned, front * ease(np.abs(y + 44.0), 46.0, 34.0), rounds=12)
+    _relax(skin, pinned, front * ease(np.abs(y + 36.0), 24.0, 16.0), rounds=24)
     # The neck ends in a level cut.
     share = np.linspace(0.0, 1.0, ROWS - ROW_NECK)[:, None] ** 2
     skin[grid.upper[ROW_NECK:], 1] += share * (_NECK_CUT_MM - skin[grid.upper[-1], 1])

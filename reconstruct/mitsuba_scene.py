@@ -1,20 +1,17 @@
 """The virtual studio's scenes for Mitsuba 3: mesh, cameras, flashes, skin materials, render passes.
 
-The only file that knows Mitsuba (with face_preview.py for thumbnails). Light is linear and unitless: an irradiance of 1
+Only this file and face_preview.py (thumbnails) speak Mitsuba. Light is linear and unitless: an irradiance of 1
 is what a flash with relative energy 1 gives on a surface that faces it from REFERENCE_DISTANCE_MM, and a pass returns
 pi times radiance, so a Lambertian surface of albedo rho under irradiance 1 measures rho.
 """
 
 import math
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from ..capture.camera_model import PinholeCamera
-from ..capture.errors import UserError
 
 REFERENCE_DISTANCE_MM = 750.0
 SKIN_INDEX = 1.4
@@ -25,40 +22,6 @@ FLASH_CUTOFF_DEG = 50.0
 _GLOWING = ("albedo", "numbers")
 
 DiffuseModel = Literal["lambert", "coated"]
-
-_PROBE = """
-import mitsuba as mi, numpy as np
-mi.set_variant({0!r})
-scene = mi.cornell_box()
-scene["sensor"]["film"].update(width=8, height=8)
-print("works", np.array(mi.render(mi.load_dict(scene), spp=1)).mean() > 0)
-"""
-
-
-def variant_works(variant: str, timeout_s: float = 60.0) -> bool:
-    """Render a few pixels in a subprocess, because a wrong libLLVM aborts the whole interpreter, and only then."""
-    command = [sys.executable, "-c", _PROBE.format(variant)]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    return result.returncode == 0 and "works True" in result.stdout
-
-
-def use_variant(engine: Literal["scalar", "llvm"]) -> None:
-    """Select Mitsuba's scalar (default, needs nothing) or LLVM engine for this process.
-
-    Raises UserError when LLVM is asked for and its probe fails.
-    """
-    import mitsuba as mi
-
-    if engine == "llvm" and not variant_works("llvm_ad_rgb"):
-        raise UserError(
-            "engine llvm: the LLVM variant of Mitsuba does not run here. Install libLLVM 19 or newer and set "
-            "DRJIT_LIBLLVM_PATH to its libLLVM.so (15 and 16 crash on some processors), or use --engine scalar"
-        )
-    mi.set_variant("llvm_ad_rgb" if engine == "llvm" else "scalar_rgb")
-    mi.set_log_level(mi.LogLevel.Error)  # it warns whenever it rounds a sample count
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +119,8 @@ class StudioScene:
         integrator = {"type": "direct", "emitter_samples": 0, "bsdf_samples": lobe_samples, "hide_emitters": True}
         white = self._render("white", camera, integrator, spp, seed, energy)
         gloss = self._render("gloss", camera, integrator, spp, seed + 1, energy)
-        return np.stack([np.pi * white[..., 0], np.pi * gloss[..., 0], white[..., 3]], axis=-1).astype(np.float32)
+        shine = _uncover(gloss)[..., 0] * white[..., 3]  # both renders cover border pixels a little differently
+        return np.stack([np.pi * white[..., 0], np.pi * shine, white[..., 3]], axis=-1).astype(np.float32)
 
     def environment_pass(self, camera: PinholeCamera, environment: np.ndarray, spp: int, seed: int = 0) -> tuple:
         """Direct light of an environment map: diffuse per unit albedo (H,W,3), specular (H,W,3), coverage (H,W).
@@ -167,7 +131,8 @@ class StudioScene:
         integrator = {"type": "direct", "hide_emitters": True}
         white = self._render("white", camera, integrator, spp, seed, environment)
         gloss = self._render("gloss", camera, integrator, spp, seed + 1, environment)
-        return tuple(a.astype(np.float32) for a in (np.pi * white[..., :3], np.pi * gloss[..., :3], white[..., 3]))
+        shine = _uncover(gloss) * white[..., 3:4]
+        return tuple(a.astype(np.float32) for a in (np.pi * white[..., :3], np.pi * shine, white[..., 3]))
 
     def bounce_pass(self, camera: PinholeCamera, light: Any, spp: int, seed: int = 0) -> np.ndarray:
         """Light that reached the skin from other skin, times albedo: (H, W, 4) float32 RGB and coverage.

@@ -15,7 +15,8 @@ from .environment import background, make_environment
 from .face_load import load_face_model
 from .head import VirtualHead, build_head
 from .mesh_files import write_mesh
-from .mitsuba_scene import StudioScene, surface_data, use_variant
+from .mitsuba_engine import use_variant
+from .mitsuba_scene import StudioScene, surface_data
 from .studio_light import View, environment_components, make_view
 from .studio_options import StudioOptions
 from .truth import ViewTruth, view_truth

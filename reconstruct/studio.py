@@ -20,7 +20,8 @@ from ..capture.rigid import RigidTransform
 from .face_load import load_face_model
 from .head import VirtualHead, build_head
 from .head_motion import drift
-from .mitsuba_scene import StudioScene, surface_data, use_variant
+from .mitsuba_engine import use_variant
+from .mitsuba_scene import StudioScene, surface_data
 from .scan_folder import ScanFolder
 from .scan_truth import shared_truth_files, view_truth_files, write_shared_truth, write_view_truth
 from .sensor import Sensor, expose

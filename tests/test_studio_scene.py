@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from mesoface.capture.camera_model import PinholeCamera, look_at
 from mesoface.capture.polarisation import fresnel_amplitudes
+from mesoface.reconstruct.mitsuba_engine import use_variant, variant_works
 from mesoface.reconstruct.mitsuba_scene import (
     FLASH_CUTOFF_DEG,
     SKIN_INDEX,
@@ -19,8 +20,6 @@ from mesoface.reconstruct.mitsuba_scene import (
     StudioScene,
     SurfaceData,
     surface_data,
-    use_variant,
-    variant_works,
 )
 from mesoface.reconstruct.truth import SurfaceHits, intersect
 from mesoface.reconstruct.uv_raster import sample_uv
