@@ -156,7 +156,7 @@ def test_thread_count_does_not_change_a_byte():
     weight = (noise(60, 1)[..., 0] > 0.2).astype(np.float32)
     before, results = numba.get_num_threads(), []
     try:
-        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):  # pyright: ignore[reportPrivateImportUsage]
+        for threads in (1, before):
             numba.set_num_threads(threads)
             results.append(surface_gaussian(noise(), weight, plane(0.2, 60), 0.9, 0.2).tobytes())
     finally:
