@@ -74,7 +74,7 @@ def check_options(options: StudioOptions, rig: Rig) -> None:
 
 def memory_needed_bytes(options: StudioOptions) -> int:
     """Peak memory of a scan, from measured runs: interpreter, mesh, UV maps, image buffers."""
-    triangles = 3.4e6 * (0.3 / options.edge_mm) ** 2
+    triangles = 4.0e6 * (0.3 / options.edge_mm) ** 2
     return int(0.45e9 + 500 * triangles + 75 * options.map_size**2 + 330 * options.width_px * options.height_px)
 
 
