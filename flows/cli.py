@@ -56,10 +56,19 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}")
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemError) as error:
+        if not _is_interruption(error):
+            raise
         errors.print("interrupted; every finished file is kept, run the same command again to continue")
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Ctrl-C, also when it struck inside a compiled kernel, which turns it into the cause of a SystemError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 if __name__ == "__main__":

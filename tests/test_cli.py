@@ -1,5 +1,9 @@
 """The command line: help, exit codes, one clear message for each kind of bad input, nothing overwritten."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,3 +101,40 @@ def test_interruption_is_exit_130(capsys: pytest.CaptureFixture[str], tmp_path: 
     code, text = run(capsys, "studio", "render", "--size", "tiny", "--out", str(tmp_path / "scan"))
     assert code == 130
     assert "run the same command again" in " ".join(text.split())
+
+
+def test_interruption_inside_a_compiled_kernel_is_exit_130(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise SystemError("kernel returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr("mesoface.flows.studio_commands.run_scan", interrupted)
+    arguments = ["studio", "render", "--size", "tiny", "--out", str(tmp_path / "scan")]
+    assert run(capsys, *arguments)[0] == 130
+    monkeypatch.setattr("mesoface.flows.studio_commands.run_scan", _broken)
+    with pytest.raises(SystemError):
+        main(arguments)
+
+
+def _broken(*_: object) -> None:
+    raise SystemError("a real defect")
+
+
+@pytest.mark.slow
+def test_ctrl_c_of_a_running_render(tmp_path: Path) -> None:
+    """A real SIGINT during a real render: exit 130, no half-written file; the next run completes the scan."""
+    out = tmp_path / "scan"
+    command = [sys.executable, "-m", "mesoface.flows.cli", "studio", "render", "--size", "tiny", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 240
+    while len(list(out.glob("images/*.tif"))) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    text = process.communicate(timeout=120)[0]
+    assert process.returncode == 130, text
+    assert "run the same command again" in " ".join(text.split())
+    assert not list(out.rglob("*.part*"))
+    assert 3 <= len(list(out.glob("images/*.tif"))) < 23
+    assert main(command[3:]) == 0
+    assert len(list(out.glob("images/*.tif"))) == 23
