@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from ..capture.errors import UserError
 from .expressions import activations_of
 from .face_model import FACE_REGIONS, FaceModel, Region
 from .mesh_refine import TriangleMesh, edge_stretch, fair, refine_edges, vertex_normals
@@ -71,8 +72,14 @@ def build_head(
         map_size: side of the UV maps in texels.
         skin: other skin parameters than the subject's own (None: drawn from the subject number).
         progress: called with the name of each stage as it starts.
-    Raises UserError for an unknown expression.
+    Raises UserError for an unknown expression, or a model without landmarks 18-68.
     """
+    unknown = [int(k) + 1 for k in np.flatnonzero(model.landmarks < 0) if k >= 17]
+    if unknown:
+        raise UserError(
+            f"face model {model.name}: landmarks {', '.join(map(str, unknown))} (iBUG numbers) are unknown, and wrinkles "
+            "are placed by landmarks 18-68; render with --face-model procedural or an ICT-FaceKit folder"
+        )
     alpha, gamma, own_skin = subject_coefficients(model, subject)
     activations = activations_of(expression)
     if model.expression_is_units:

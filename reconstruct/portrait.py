@@ -1,5 +1,6 @@
 """Portraits: a virtual head under environment light from a free viewpoint, with truth; a stand-in for photographs."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -145,9 +146,10 @@ def write_portrait(options: PortraitOptions, out: Path) -> Path:
     content = {name: getattr(options, name) for name in options.__dataclass_fields__}
     manifest_path = out / MANIFEST
     if manifest_path.exists():
-        import json
-
-        found = json.loads(manifest_path.read_text())
+        try:
+            found = json.loads(manifest_path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{manifest_path}: cannot be read ({error}); choose another --out folder") from None
         if found.get("content_hash") != sha256_json(content):
             raise UserError(f"{out}: holds another portrait; choose another --out folder, or remove this one")
         if all((out / n).is_file() and sha256_file(out / n) == h for n, h in found.get("files", {}).items()):

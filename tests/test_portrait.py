@@ -1,6 +1,7 @@
 """Portraits under environment light: camera, truth, surroundings, files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,21 @@ def test_files_are_whole_and_another_portrait_is_refused(tmp_path: Path) -> None
 def test_head_outside_the_picture_is_said() -> None:
     with pytest.raises(UserError, match="focal_mm is 5000"):
         PortraitOptions(focal_mm=5000)
+
+
+def test_model_without_landmarks_is_refused() -> None:
+    """Skin is placed by landmarks; a model that lacks some must say so and not put wrinkles anywhere."""
+    from mesoface.reconstruct.face_load import load_face_model
+    from mesoface.reconstruct.head import build_head
+
+    model = load_face_model("procedural")
+    landmarks = model.landmarks.copy()
+    landmarks[[32, 34]] = -1
+    with pytest.raises(UserError, match="landmarks 33, 35"):
+        build_head(replace(model, landmarks=landmarks), 1)
+
+
+def test_damaged_manifest_is_said(tmp_path: Path) -> None:
+    (tmp_path / "portrait.json").write_text("{")
+    with pytest.raises(UserError, match=r"portrait.json: cannot be read"):
+        write_portrait(OPTIONS, tmp_path)
