@@ -77,7 +77,7 @@ def build_head(
     unknown = [int(k) + 1 for k in np.flatnonzero(model.landmarks < 0) if k >= 17]
     if unknown:
         raise UserError(
-            f"face model {model.name}: landmarks {', '.join(map(str, unknown))} (iBUG numbers) are unknown, and wrinkles "
+            f"face model {model.name}: landmarks {', '.join(map(str, unknown))} (iBUG) are unknown, and wrinkles "
             "are placed by landmarks 18-68; render with --face-model procedural or an ICT-FaceKit folder"
         )
     alpha, gamma, own_skin = subject_coefficients(model, subject)
