@@ -17,6 +17,7 @@ from .rig_checks import Problem, RigProblems, find_problems
 from .rig_messages import line_of, problem_of
 from .rig_models import (
     SCHEMA_VERSION,
+    CaptureTable,
     Exposure,
     Lens,
     Limits,
@@ -31,7 +32,7 @@ from .rig_models import (
 from .rig_warnings import rig_warnings
 
 __all__ = [
-    "SCHEMA_VERSION", "Exposure", "Lens", "Limits", "Pose", "Rig", "RigCamera", "RigHeader", "RigLight", "Sensor",
+    "SCHEMA_VERSION", "CaptureTable", "Exposure", "Lens", "Limits", "Pose", "Rig", "RigCamera", "RigHeader", "RigLight", "Sensor",
     "Subject", "example_rig_path", "load_example_rig", "load_rig", "rig_warnings",
 ]  # fmt: skip
 

@@ -62,7 +62,7 @@ class Exposure(Table):
 
     iso: Integer = Field(ge=50, le=102400, description="ISO speed, for example 100")
     aperture: Number = Field(ge=0.7, le=64, description="f-number, for example 11 for f/11")
-    shutter_s: Number = Field(gt=0, le=30, description="exposure time in seconds, for example 0.00625 for 1/160 s")
+    shutter_s: Number = Field(gt=0, le=30, description="exposure time in seconds, for example 0.1 for 1/10 s")
     white_balance: Literal["Daylight", "Shadow", "Cloudy", "Tungsten", "Fluorescent", "Flash", "Manual"] = Field(
         default="Flash", description="a fixed white balance (automatic would differ between the frames of a pair)"
     )
@@ -178,9 +178,42 @@ class Limits(Table):
         default=0.01, gt=0, le=1, description="share of the specular light the crossed image may keep, 0 to 1"
     )
 
+    skew_s: Number = Field(default=0.03, gt=0, le=10, description="s between the starts of bodies exposing together")
+    ambient_share: Number = Field(
+        default=0.02, gt=0, le=1, description="share of the white level that stray light may reach, 0 to 1"
+    )
+    flash_weak: Number = Field(
+        default=0.6, gt=0, lt=1, description="part of the expected brightness below which a flash is weak, 0 to 1"
+    )
+    pair_ratio: tuple[Number, Number] = Field(
+        default=(0.35, 0.98), description="[lowest, highest] brightness of the crossed frame over the parallel one"
+    )
+    sharpness_min: Number = Field(
+        default=0.4, ge=0, le=1, description="sharpness of a frame relative to the sharpest of its kind, 0 to 1"
+    )
+    motion_mm: Number = Field(default=1.5, gt=0, le=100, description="mm the subject may move during a take")
+    noise_max: Number = Field(default=0.02, gt=0, le=1, description="noise of mid-grey skin over its signal, 0 to 1")
+    battery_percent: Integer = Field(default=25, ge=0, le=100, description="weakest battery to start with, percent")
+    clock_s: Number = Field(default=120.0, gt=0, description="s that a body's clock may be off")
+
+
+class CaptureTable(Table):
+    """[capture]: how the bodies and the trigger box are reached, and how they play together."""
+
+    trigger_box: Text = Field(default="auto", description='serial port of the trigger box, or "auto"')
+    camera_ports: Literal["usb"] | tuple[Text, ...] = Field(
+        default="usb", description='"usb" or a list of gphoto2 ports such as ["ptpip:192.168.1.11"]'
+    )
+    flash_delay_s: Number = Field(
+        default=0.06, ge=0, le=5, description="s the uniform step's lamps wait behind the first shutter to open"
+    )
+    ambient_frame: Annotated[bool, Strict()] = Field(
+        default=True, description="true = one frame of the centre body without flash at the end of a take"
+    )
+
 
 class Rig(Table):
-    """A whole rig: header, cameras, lights, subject, limits. Build it with `load_rig`.
+    """A whole rig: header, cameras, lights, subject, capture, limits. Build it with `load_rig`.
 
     Raises `pydantic.ValidationError` when a value or the combination of values is not allowed.
     """
@@ -189,6 +222,7 @@ class Rig(Table):
     cameras: tuple[RigCamera, ...] = Field(max_length=64, description="one [[cameras]] table per body")
     lights: tuple[RigLight, ...] = Field(max_length=32, description="one [[lights]] table per lamp")
     subject: Subject = Field(default_factory=Subject, description="table with target_mm, extent_mm")
+    capture: CaptureTable = Field(default_factory=CaptureTable, description="table of ports and timing")
     limits: Limits = Field(default_factory=Limits, description="table of limits")
 
     @model_validator(mode="after")

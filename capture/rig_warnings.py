@@ -47,6 +47,18 @@ def _exposures(rig: Rig) -> list[str]:
         for camera in rig.cameras
         if camera.exposure.shutter_s < rig.limits.sync_s
     ]
+    delay_s = rig.capture.flash_delay_s
+    if len(rig.cameras) > 1 and delay_s < rig.limits.skew_s:
+        found.append(
+            f"capture.flash_delay_s is {delay_s:g} s: bodies start up to {rig.limits.skew_s:g} s apart "
+            "(limits.skew_s), so the flash of the uniform step may come before the last shutter is open"
+        )
+    found += [
+        f'camera "{camera.name}": shutter_s {camera.exposure.shutter_s:g} s is not longer than '
+        f"capture.flash_delay_s {delay_s:g} s; its shutter closes before the flash of the uniform step"
+        for camera in rig.cameras
+        if len(rig.cameras) > 1 and camera.exposure.shutter_s <= delay_s + rig.limits.sync_s
+    ]
     if rig.cross_camera.exposure != rig.centre.exposure:
         found.append(
             f'cameras "{rig.centre.name}" and "{rig.cross_camera.name}" form the pairs but expose differently; '

@@ -86,13 +86,13 @@ def test_other_flash_counts():
 def test_duration_counts_frame_rate_recharging_and_switching():
     assert duration_s(load_example_rig()) == pytest.approx(18 * 0.2)
     fast = {"frames_per_s": 20.0, "polariser_switch_s": 0.0, "recycle_s": 0.0}
-    assert duration_s(example_with(limits=fast)) == pytest.approx(18 * 0.05)
-    # Switching: 0.3 s behind each exposure of 1/160 s, before every one of the 18 pair exposures.
+    assert duration_s(example_with(limits=fast)) == pytest.approx(18 * 0.1)  # the shutter's 0.1 s, not 1/20 s
+    # Switching: 0.3 s behind each exposure of 1/10 s, before every one of the 18 pair exposures.
     slow_switch = {**fast, "polariser_switch_s": 0.3}
-    assert duration_s(example_with(limits=slow_switch)) == pytest.approx(18 * 0.30625)
+    assert duration_s(example_with(limits=slow_switch)) == pytest.approx(18 * 0.4)
     # Recharging: the second frame of a pair waits for its own lamp, the next pair's lamp is fresh.
     slow_lamps = {**fast, "recycle_s": 10.0}
     rig = example_with(limits=slow_lamps)
     times_s = step_times_s(rig)
     assert times_s[2] - times_s[1] == pytest.approx(10.0 * 0.270)
-    assert times_s[3] - times_s[2] == pytest.approx(0.05)
+    assert times_s[3] - times_s[2] == pytest.approx(0.1)

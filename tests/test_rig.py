@@ -273,7 +273,7 @@ REMARKS = {
         ('611.7]\npolariser = "linear"\nfilm_deg = "null"', '611.7]\npolariser = "linear"\nfilm_deg = 0'),
         "flash flash2 leaks 5.0 % specular in the crossed image with its film at 0.0 degrees (null at 12.7)",
     ),
-    "shutter": (("shutter_s = 0.00625", "shutter_s = 0.001"), 'camera "left2": shutter_s 0.001 s is faster'),
+    "shutter": (("shutter_s = 0.1", "shutter_s = 0.001"), 'camera "left2": shutter_s 0.001 s is faster'),
     "cut_off": (("extent_mm = [180.0, 240.0", "extent_mm = [180.0, 340.0"), "cuts off part of the subject"),
     "in_the_way": (("[86.5, 190.0, 615.5]", "[60.0, 20.0, 615.5]"), 'line of sight of camera "centre"'),
     "grazing": (("[0.0, 480.2, 614.6]", "[0.0, 700.2, 214.6]"), "flash flash1 is 73 degrees from the centre"),
