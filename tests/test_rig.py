@@ -189,7 +189,7 @@ def test_all_mistakes_come_in_one_message(tmp_path):
         ("focal_mm = 50.0", "focal_mm = 0"),
         ('serial = "063034018213"', 'serial = "063034022590"'),
         ("channel = 10", "channel = 9"),
-        ("span_s = 4.0", "span_s = true"),
+        ("span_s = 5.0", "span_s = true"),
     )
     lines = message_of(tmp_path, text).splitlines()
     assert "4 problems" in lines[0] and len(lines) == 5
@@ -211,7 +211,7 @@ def test_empty_arrays_are_named(tmp_path):
 
 
 def test_messages_point_at_the_line(tmp_path):
-    text = changed(("channel = 10", "channel = 33"), ("span_s = 4.0", "span_s = -1"))
+    text = changed(("channel = 10", "channel = 33"), ("span_s = 5.0", "span_s = -1"))
     lines = text.splitlines()
     message = message_of(tmp_path, text)
     assert f"rig.toml:{lines.index('channel = 33') + 1}: lights[9].channel" in message
@@ -268,7 +268,7 @@ def test_uncalibrated_cameras_are_allowed_and_remarked(tmp_path):
 # (what is changed in the example), (what the one warning says)
 REMARKS = {
     "slow_bodies": (("frames_per_s = 5.0", "frames_per_s = 3.0"), "23 exposures take 6.0 s at 3 frames per s"),
-    "slow_lamps": (("recycle_s = 0.5", "recycle_s = 3.0"), "limits.span_s is 4 s"),
+    "slow_lamps": (("recycle_s = 0.5", "recycle_s = 3.0"), "limits.span_s is 5 s"),
     "leak": (
         ('611.7]\npolariser = "linear"\nfilm_deg = "null"', '611.7]\npolariser = "linear"\nfilm_deg = 0'),
         "flash flash2 leaks 5.0 % specular in the crossed image with its film at 0.0 degrees (null at 12.7)",
