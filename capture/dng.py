@@ -6,6 +6,7 @@ not the suffix, so the same bytes named .CR2 decode too. Tags follow the DNG 1.4
 
 import re
 import struct
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +22,8 @@ STRIP_OFFSETS, EXIF_IFD = 273, 34665
 # XYZ (D65) to linear sRGB, times 10000: the simulated sensor's colours are sRGB's.
 COLOR_MATRIX = (32405, -15371, -4985, -9693, 18760, 416, 556, -2040, 10572)
 DATETIME = re.compile(r"\d{4}:\d{2}:\d{2} \d{2}:\d{2}:\d{2}")
+
+UNIQUE_ID = re.compile(r"([0-9a-fA-F]{32})?")
 
 Entry = tuple[int, int, tuple | bytes]
 
@@ -38,29 +41,49 @@ def mosaic_rggb(rgb: NDArray[np.uint16]) -> NDArray[np.uint16]:
     return mosaic
 
 
-def write_dng(
-    path: str | Path,
-    mosaic: NDArray[np.uint16],
-    *,
-    black_level: int,
-    white_level: int,
-    model: str,
-    serial: str,
-    iso: int,
-    exposure_s: float,
-    f_number: float,
-    datetime_text: str,
-) -> None:
-    """Write an RGGB `mosaic` (H,W) uint16 as a DNG, atomically.
+@dataclass(frozen=True)
+class DngFacts:
+    """What a camera notes beside its pixels.
 
-    Args:
-        black_level, white_level: sensor values of no light and of saturation, 0 <= black < white <= 65535.
-        model: maker and model, for example "Canon EOS 760D"; its first word becomes the maker.
-        serial: body serial number.
-        datetime_text: time of exposure as Exif writes it, "YYYY:MM:DD hh:mm:ss".
+    black_level, white_level: sensor values of no light and of saturation, 0 <= black < white <= 65535.
+    model: maker and model, for example "Canon EOS 760D"; its first word becomes the maker.
+    serial: body serial number.
+    datetime_text: time of exposure as Exif writes it, "YYYY:MM:DD hh:mm:ss"; subsecond_text: its decimals, digits.
+    unique_id: 32 hexadecimal digits that no other image has (Exif ImageUniqueID), or "" to leave it out.
+    """
+
+    black_level: int
+    white_level: int
+    model: str
+    serial: str
+    iso: int
+    exposure_s: float
+    f_number: float
+    datetime_text: str
+    subsecond_text: str = "00"
+    unique_id: str = ""
+
+
+def write_dng(path: str | Path, mosaic: NDArray[np.uint16], facts: DngFacts) -> None:
+    """Write an RGGB `mosaic` (H,W) uint16 as a DNG, atomically.
 
     Raises ValueError on odd sizes, another dtype or values out of range.
     """
+    head = dng_head(mosaic, facts)
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        handle.write(head)
+        handle.write(np.ascontiguousarray(mosaic, "<u2").data)
+
+
+def dng_bytes(mosaic: NDArray[np.uint16], facts: DngFacts) -> bytes:
+    """The bytes that `write_dng` writes. Raises ValueError as it does."""
+    return dng_head(mosaic, facts) + np.ascontiguousarray(mosaic, "<u2").tobytes()
+
+
+def dng_head(mosaic: NDArray[np.uint16], facts: DngFacts) -> bytes:
+    """Everything before the pixels, which follow as little-endian uint16, row by row."""
+    black_level, white_level, model, serial = facts.black_level, facts.white_level, facts.model, facts.serial
+    iso, exposure_s, f_number, datetime_text = facts.iso, facts.exposure_s, facts.f_number, facts.datetime_text
     if mosaic.ndim != 2 or mosaic.dtype != np.uint16 or mosaic.size == 0 or mosaic.shape[0] % 2 or mosaic.shape[1] % 2:
         raise ValueError(f"{mosaic.shape=} {mosaic.dtype=}, but expected (even height, even width) uint16")
     if not 0 <= black_level < white_level <= 65535:
@@ -69,12 +92,18 @@ def write_dng(
         raise ValueError(f'{datetime_text=}, but expected "YYYY:MM:DD hh:mm:ss"')
     if not (0 < iso <= 65535 and 1e-5 <= exposure_s <= 3600 and 0.1 <= f_number <= 1000 and model.split() and serial):
         raise ValueError(f"{iso=} {exposure_s=} {f_number=} {model=} {serial=}: out of range or empty")
+    if not facts.subsecond_text.isdecimal() or not UNIQUE_ID.fullmatch(facts.unique_id):
+        raise ValueError(
+            f"{facts.subsecond_text=} {facts.unique_id=}: expected digits, and 32 hexadecimal digits or none"
+        )
     height, width = mosaic.shape
     exif: list[Entry] = [
         (33434, RATIONAL, _ratio(exposure_s)),
         (33437, RATIONAL, _ratio(f_number)),
         (34855, SHORT, (iso,)),
         (36867, ASCII, _text(datetime_text)),
+        (37521, ASCII, _text(facts.subsecond_text)),  # SubSecTimeOriginal
+        *([(42016, ASCII, _text(facts.unique_id))] if facts.unique_id else []),
         (42033, ASCII, _text(serial)),
     ]
     main: list[Entry] = [
@@ -113,9 +142,7 @@ def write_dng(
     offsets = {STRIP_OFFSETS: (pixels_offset,), EXIF_IFD: (exif_offset,)}
     main_bytes = _directory([(tag, kind, offsets.get(tag, value)) for tag, kind, value in main], 8)
     head = b"II" + struct.pack("<HI", 42, 8) + main_bytes + exif_bytes
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        handle.write(head.ljust(pixels_offset, b"\0"))
-        handle.write(np.ascontiguousarray(mosaic, "<u2").data)
+    return head.ljust(pixels_offset, b"\0")
 
 
 def _directory(entries: list[Entry], offset: int) -> bytes:

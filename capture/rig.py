@@ -28,12 +28,13 @@ from .rig_models import (
     RigLight,
     Sensor,
     Subject,
+    Targets,
 )
 from .rig_warnings import rig_warnings
 
 __all__ = [
-    "SCHEMA_VERSION", "CaptureTable", "Exposure", "Lens", "Limits", "Pose", "Rig", "RigCamera", "RigHeader", "RigLight", "Sensor",
-    "Subject", "example_rig_path", "load_example_rig", "load_rig", "rig_warnings",
+    "SCHEMA_VERSION", "CaptureTable", "Exposure", "Lens", "Limits", "Pose", "Rig", "RigCamera", "RigHeader",
+    "RigLight", "Sensor", "Subject", "Targets", "example_rig_path", "load_example_rig", "load_rig", "rig_warnings",
 ]  # fmt: skip
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -84,12 +85,13 @@ def _all_problems(content: dict[str, Any], error: ValidationError) -> list[Probl
     # Tables that are right by themselves still get the rules across tables, so that one run tells all.
     cameras, lights = _valid_entries(content, "cameras", RigCamera), _valid_entries(content, "lights", RigLight)
     header, subject = _valid(RigHeader, content.get("rig")), _valid(Subject, content.get("subject", {}))
+    targets = _valid(Targets, content.get("targets", {}))
     complete = all(
         isinstance(content.get(key), list) and len(content[key]) == len(entries)
         for key, entries in (("cameras", cameras), ("lights", lights))
     )
     pair_mode = header.pair_mode if header else None
-    return problems + find_problems(pair_mode, cameras, lights, subject, complete=complete)
+    return problems + find_problems(pair_mode, cameras, lights, subject, targets, complete=complete)
 
 
 def _valid(kind: type[Model], value: Any) -> Model | None:

@@ -1,4 +1,4 @@
-"""Rules that no single key of rig.toml can show: roles, duplicates, lamps in impossible places."""
+"""Rules that no single key of rig.toml can show: roles, duplicates, lamps in impossible places, boards."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 from .rigid import look_at
 
 if TYPE_CHECKING:  # rig_models calls these checks from its validator, so the types only flow this way
-    from .rig_models import RigCamera, RigLight, Subject
+    from .rig_models import RigCamera, RigLight, Subject, Targets
 
 NEAREST_LIGHT_MM = 100.0
 FLASH_COUNT = (3, 31)  # three light directions give a normal; 31 flashes and a uniform lamp fill the 32 channels
+MARKER_SHARE = (0.4, 0.9)  # of the square's side: smaller is not found, larger has no white edge left
 REQUIRED_ROLES = {"switched": ("centre",), "two_bodies": ("centre_parallel", "centre_cross")}
 
 
@@ -61,6 +62,7 @@ def find_problems(
     cameras: Mapping[int, RigCamera],
     lights: Mapping[int, RigLight],
     subject: Subject | None,
+    targets: Targets | None = None,
     *,
     complete: bool = True,
 ) -> list[Problem]:
@@ -73,6 +75,8 @@ def find_problems(
     if subject is not None:
         problems += _cameras_missing_target(cameras, subject)
         problems += _misplaced_lights(lights, subject)
+    if targets is not None:
+        problems += _targets(targets)
     if complete and pair_mode is not None:
         problems += _roles(pair_mode, cameras)
         flash_count = sum(light.role == "flash" for light in lights.values())
@@ -203,3 +207,17 @@ def _misplaced_lights(lights: Mapping[int, RigLight], subject: Subject) -> Itera
             yield Problem(key, light.name, found, allowed)
         if light.position_mm == light.aim_mm:
             yield Problem(f"lights[{index}].aim_mm", light.name, found_text(light.aim_mm), "a point away from the lamp")
+
+
+def _targets(targets: Targets) -> Iterator[Problem]:
+    share = targets.board_marker_mm / targets.board_square_mm
+    if not MARKER_SHARE[0] <= share <= MARKER_SHARE[1]:
+        low, high = (part * targets.board_square_mm for part in MARKER_SHARE)
+        allowed = f"{low:g} to {high:g} mm for squares of {targets.board_square_mm:g} mm"
+        yield Problem("targets.board_marker_mm", "", f"{targets.board_marker_mm:g}", allowed)
+    needed = targets.board_squares[0] * targets.board_squares[1] // 2
+    available = int(targets.board_dictionary.rsplit("_", 1)[1])
+    if needed > available:
+        allowed = f"fewer squares, or another board_dictionary: {targets.board_dictionary} has {available} markers"
+        found = f"{found_text(targets.board_squares)}, which needs {needed} markers"
+        yield Problem("targets.board_squares", "", found, allowed)

@@ -10,13 +10,28 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from .rig_checks import Problem, found_text
-from .rig_models import Exposure, Lens, Limits, Pose, Rig, RigCamera, RigHeader, RigLight, Sensor, Subject
+from .rig_models import (
+    CaptureTable,
+    Exposure,
+    Lens,
+    Limits,
+    Pose,
+    Rig,
+    RigCamera,
+    RigHeader,
+    RigLight,
+    Sensor,
+    Subject,
+    Targets,
+)
 
 TABLES: dict[str, type[BaseModel]] = {
     "rig": RigHeader,
     "cameras": RigCamera,
     "lights": RigLight,
     "subject": Subject,
+    "capture": CaptureTable,
+    "targets": Targets,
     "limits": Limits,
     "sensor": Sensor,
     "lens": Lens,

@@ -212,8 +212,34 @@ class CaptureTable(Table):
     )
 
 
+class Targets(Table):
+    """[targets]: what the calibration takes photograph; measure the printed board with a calliper and write that."""
+
+    board_squares: tuple[Annotated[Integer, Field(ge=3, le=30)], Annotated[Integer, Field(ge=3, le=30)]] = Field(
+        default=(12, 9), description="[across, down] squares of the ChArUco board, 3 to 30 each"
+    )
+    board_square_mm: Number = Field(default=20.0, ge=2, le=500, description="side of a square of the board in mm")
+    board_marker_mm: Number = Field(
+        default=15.0, ge=1, le=500, description="side of a marker in mm, 0.4 to 0.9 of a square's side"
+    )
+    board_dictionary: Literal["DICT_4X4_1000", "DICT_5X5_250", "DICT_5X5_1000", "DICT_6X6_250", "DICT_6X6_1000"] = (
+        Field(default="DICT_5X5_250", description="OpenCV's name of the board's markers")
+    )
+    board_poses: Integer = Field(default=15, ge=6, le=30, description="placements of the board in a board take")
+    sphere_mm: Number = Field(default=60.0, ge=5, le=300, description="diameter of the mirror ball in mm")
+    sphere_poses: Integer = Field(default=3, ge=1, le=6, description="places of the mirror ball in a sphere take")
+    gloss_ball_mm: Number = Field(default=57.2, ge=5, le=300, description="diameter of the black satin ball in mm")
+    flat_mm: tuple[Annotated[Number, Field(gt=0)], Annotated[Number, Field(gt=0)]] = Field(
+        default=(700.0, 500.0), description="width and height in mm of the matt card; it must fill every view"
+    )
+    chart: Literal["classic24"] = Field(default="classic24", description="kind of the colour chart")
+    chart_patch_mm: Number = Field(default=40.0, ge=2, le=200, description="side of a patch of the chart in mm")
+    chart_gap_mm: Number = Field(default=6.0, ge=0, le=50, description="black between the patches in mm")
+    dark_frames: Integer = Field(default=4, ge=1, le=32, description="frames without light of every camera")
+
+
 class Rig(Table):
-    """A whole rig: header, cameras, lights, subject, capture, limits. Build it with `load_rig`.
+    """A whole rig: header, cameras, lights, subject, capture, targets, limits. Build it with `load_rig`.
 
     Raises `pydantic.ValidationError` when a value or the combination of values is not allowed.
     """
@@ -223,13 +249,14 @@ class Rig(Table):
     lights: tuple[RigLight, ...] = Field(max_length=32, description="one [[lights]] table per lamp")
     subject: Subject = Field(default_factory=Subject, description="table with target_mm, extent_mm")
     capture: CaptureTable = Field(default_factory=CaptureTable, description="table of ports and timing")
+    targets: Targets = Field(default_factory=Targets, description="table of calibration targets")
     limits: Limits = Field(default_factory=Limits, description="table of limits")
 
     @model_validator(mode="after")
     def _check_combination(self) -> "Rig":
         cameras = dict(enumerate(self.cameras))
         lights = dict(enumerate(self.lights))
-        if problems := find_problems(self.rig.pair_mode, cameras, lights, self.subject):
+        if problems := find_problems(self.rig.pair_mode, cameras, lights, self.subject, self.targets):
             raise RigProblems(problems)
         return self
 

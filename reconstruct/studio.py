@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..capture.camera_model import PinholeCamera
-from ..capture.dng import mosaic_rggb, write_dng
+from ..capture.dng import DngFacts, mosaic_rggb, write_dng
 from ..capture.errors import UserError
 from ..capture.image_files import write_tiff
 from ..capture.plan import Shot, shot_plan
@@ -125,14 +125,16 @@ def _write_shot(folder: ScanFolder, renderer: "ScanRenderer", shot: Shot) -> Non
     write_dng(
         folder.folder / files.raw,
         mosaic_rggb(numbers),
-        black_level=sensor.black_level,
-        white_level=sensor.white_level,
-        model=camera.model,
-        serial=camera.serial,
-        iso=exposure.iso,
-        exposure_s=exposure.shutter_s,
-        f_number=exposure.aperture,
-        datetime_text=f"2026:01:01 12:00:{shot.step:02d}",
+        DngFacts(
+            black_level=sensor.black_level,
+            white_level=sensor.white_level,
+            model=camera.model,
+            serial=camera.serial,
+            iso=exposure.iso,
+            exposure_s=exposure.shutter_s,
+            f_number=exposure.aperture,
+            datetime_text=f"2026:01:01 12:00:{shot.step:02d}",
+        ),
     )
     written = [files.image, files.raw]
     if shot.kind == "parallel":

@@ -5,7 +5,7 @@ import pytest
 import rawpy
 import tifffile
 
-from mesoface.capture.dng import mosaic_rggb, write_dng
+from mesoface.capture.dng import DngFacts, dng_bytes, mosaic_rggb, write_dng
 
 SETTINGS = {
     "black_level": 2048,
@@ -26,7 +26,7 @@ def mosaic() -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["frame.dng", "IMG_0001.CR2"])
 def test_libraw_reads_what_was_written(tmp_path, mosaic, name):
-    write_dng(tmp_path / name, mosaic, **SETTINGS)
+    write_dng(tmp_path / name, mosaic, DngFacts(**SETTINGS))
     with rawpy.imread(str(tmp_path / name)) as raw:
         np.testing.assert_array_equal(raw.raw_image_visible, mosaic)
         assert raw.black_level_per_channel == [2048] * 4 and raw.white_level == 15000
@@ -38,7 +38,7 @@ def test_libraw_reads_what_was_written(tmp_path, mosaic, name):
 
 
 def test_tags_identify_the_body(tmp_path, mosaic):
-    write_dng(tmp_path / "frame.dng", mosaic, **SETTINGS)
+    write_dng(tmp_path / "frame.dng", mosaic, DngFacts(**SETTINGS))
     with tifffile.TiffFile(tmp_path / "frame.dng") as file:
         tags = {tag.code: tag.value for tag in file.pages.first.tags}
     assert (tags[271], tags[272]) == ("Canon", "Canon EOS 760D")
@@ -46,10 +46,21 @@ def test_tags_identify_the_body(tmp_path, mosaic):
     assert tags[34665]["ExposureTime"] == (1, 160) and tags[34665]["FNumber"] == (28, 5)
 
 
+def test_every_exposure_can_be_told_apart(tmp_path, mosaic):
+    facts = DngFacts(**SETTINGS, subsecond_text="042", unique_id="0123456789abcdef" * 2)
+    write_dng(tmp_path / "frame.dng", mosaic, facts)
+    assert (tmp_path / "frame.dng").read_bytes() == dng_bytes(mosaic, facts)
+    with tifffile.TiffFile(tmp_path / "frame.dng") as file:
+        exif = file.pages.first.tags[34665].value
+    assert exif["ImageUniqueID"] == "0123456789abcdef" * 2 and exif["SubsecTimeOriginal"] == "042"
+    with pytest.raises(ValueError, match="unique_id"):
+        dng_bytes(mosaic, DngFacts(**SETTINGS, unique_id="x"))
+
+
 def test_linear_values_survive_development(tmp_path):
     levels = np.repeat(np.array([0.02, 0.1, 0.4, 0.8]), 64)
     grey = np.broadcast_to(2048 + levels * (15000 - 2048), (64, 256)).round().astype(np.uint16)
-    write_dng(tmp_path / "frame.dng", grey, **SETTINGS)
+    write_dng(tmp_path / "frame.dng", grey, DngFacts(**SETTINGS))
     with rawpy.imread(str(tmp_path / "frame.dng")) as raw:
         rgb = raw.postprocess(
             output_bps=16,
@@ -74,7 +85,7 @@ def test_mosaic_takes_red_green_green_blue():
 @pytest.mark.parametrize("shape", [(3, 4), (4, 3), (0, 0), (4, 4, 3)])
 def test_odd_sizes_are_refused(tmp_path, shape):
     with pytest.raises(ValueError, match="even height"):
-        write_dng(tmp_path / "frame.dng", np.zeros(shape, np.uint16), **SETTINGS)
+        write_dng(tmp_path / "frame.dng", np.zeros(shape, np.uint16), DngFacts(**SETTINGS))
     assert not list(tmp_path.iterdir())
 
 
@@ -100,9 +111,9 @@ def test_mosaic_refuses_odd_sizes(shape):
 )
 def test_bad_settings_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        write_dng(tmp_path / "frame.dng", np.zeros((2, 2), np.uint16), **{**SETTINGS, **wrong})
+        write_dng(tmp_path / "frame.dng", np.zeros((2, 2), np.uint16), DngFacts(**{**SETTINGS, **wrong}))
 
 
 def test_other_dtypes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="uint16"):
-        write_dng(tmp_path / "frame.dng", np.zeros((2, 2), np.int32), **SETTINGS)  # pyright: ignore[reportArgumentType]
+        write_dng(tmp_path / "frame.dng", np.zeros((2, 2), np.int32), DngFacts(**SETTINGS))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,242 @@
+"""One camera through libgphoto2: the only file that imports gphoto2, used only inside worker processes.
+
+Thin and synchronous: errors come out as gphoto2.GPhoto2Error with libgphoto2's code; `camera_faults` puts them in
+words. libgphoto2 keeps much state per process, may hang for minutes and may crash; hence the processes.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Any
+
+from .camera_messages import CameraIdentity, CardFile
+from .camera_settings import press_and_release
+
+BLOCK = 1 << 20
+NOT_SUPPORTED = -6
+EMPTY_POLL_S = 0.002
+
+
+@dataclass(frozen=True)
+class Widget:
+    """One entry of a camera's configuration: what it says, what it could say (empty: free text or a switch)."""
+
+    name: str
+    label: str
+    choices: tuple[str, ...]
+    readonly: bool
+    toggle: bool
+
+
+def list_ports() -> list[tuple[str, str]]:
+    """(port, model) of every camera on USB, as far as this process may see them."""
+    import gphoto2 as gp
+
+    abilities, ports = gp.CameraAbilitiesList(), gp.PortInfoList()
+    abilities.load()
+    ports.load()
+    found = abilities.detect(ports)
+    return [(found.get_value(i), found.get_name(i)) for i in range(found.count())]
+
+
+class Device:
+    """A camera at one port. Call `open` first; use it from one thread only."""
+
+    def __init__(self, port: str):
+        self.port = port
+        self._camera: Any = None
+        self._press: Callable[[], None] | None = None
+        self._release: Callable[[], None] | None = None
+
+    def open(self) -> None:
+        """Connect, or connect again after `close`: the body then reports all its settings afresh."""
+        import gphoto2 as gp
+
+        abilities, ports = gp.CameraAbilitiesList(), gp.PortInfoList()
+        abilities.load()
+        ports.load()
+        # An equal model on another port must not be taken: always both, model and port (libgphoto2 issue 686).
+        model = "PTP/IP Camera"
+        if not self.port.startswith("ptpip:"):
+            found = abilities.detect(ports)
+            models = {found.get_value(i): found.get_name(i) for i in range(found.count())}
+            if self.port not in models:
+                raise gp.GPhoto2Error(gp.GP_ERROR_MODEL_NOT_FOUND)
+            model = models[self.port]
+        self._camera = gp.Camera()
+        self._camera.set_abilities(abilities[abilities.lookup_model(model)])
+        self._camera.set_port_info(ports[ports.lookup_path(self.port)])
+        self._camera.init()
+        self._press = self._release = None
+
+    def reopen(self) -> None:
+        """Leave the session and begin a new one on the same connection data; pending events are lost."""
+        self._camera.exit()
+        self._camera.init()
+        self._press = self._release = None
+
+    def close(self) -> None:
+        """Leave the session politely."""
+        if self._camera is not None:
+            self._camera.exit()
+            self._camera = None
+
+    def identity(self) -> CameraIdentity:
+        """Port, model, serial and firmware. An EOS body's own number (EXIF carries it) goes before the PTP one."""
+        widgets = self.settings()
+
+        def read(*names: str) -> str:
+            return next((w.label.strip() for name in names if (w := widgets.get(name)) and w.label.strip()), "")
+
+        return CameraIdentity(
+            self.port, read("cameramodel"), read("eosserialnumber", "serialnumber"), read("deviceversion")
+        )
+
+    def settings(self) -> dict[str, Widget]:
+        """The whole configuration by widget name."""
+        import gphoto2 as gp
+
+        kinds_with_choices = (gp.GP_WIDGET_RADIO, gp.GP_WIDGET_MENU)
+        widgets: dict[str, Widget] = {}
+        pending = [self._camera.get_config()]
+        while pending:
+            widget = pending.pop()
+            kind = widget.get_type()
+            if kind in (gp.GP_WIDGET_WINDOW, gp.GP_WIDGET_SECTION):
+                pending.extend(widget.get_child(i) for i in range(widget.count_children()))
+                continue
+            choices: tuple[str, ...] = ()
+            if kind in kinds_with_choices:
+                choices = tuple(widget.get_choice(i) for i in range(widget.count_choices()))
+            name = widget.get_name()
+            toggle = kind == gp.GP_WIDGET_TOGGLE
+            # A later entry of the same name (Nikon bodies have some) does not hide the first.
+            widgets[name] = Widget(name, _text(widget.get_value()), choices, bool(widget.get_readonly()), toggle)
+        return widgets
+
+    def setting(self, name: str) -> str | None:
+        """What one widget says; None when the camera lacks it."""
+        import gphoto2 as gp
+
+        try:
+            return _text(self._camera.get_single_config(name).get_value())
+        except gp.GPhoto2Error as error:
+            if error.code == gp.GP_ERROR_BAD_PARAMETERS:
+                return None
+            raise
+
+    def write(self, widget: Widget, label: str) -> None:
+        """Set one widget. `label` must be one of its choices: libgphoto2 may crash on others."""
+        entry = self._camera.get_single_config(widget.name)
+        entry.set_value(int(label) if widget.toggle else label)
+        self._camera.set_single_config(widget.name, entry)
+
+    def prepare_release(self) -> None:
+        """Look up once how this body is released, so that `press` is a single call."""
+        import gphoto2 as gp
+
+        def push(entry: Any, label: str) -> Callable[[], None]:
+            def call() -> None:
+                entry.set_value(label)
+                self._camera.set_single_config("eosremoterelease", entry)
+
+            return call
+
+        try:
+            entry = self._camera.get_single_config("eosremoterelease")
+            choices = tuple(entry.get_choice(i) for i in range(entry.count_choices()))
+        except gp.GPhoto2Error as error:
+            if error.code != gp.GP_ERROR_BAD_PARAMETERS:
+                raise
+            entry, choices = None, ()
+        labels = press_and_release(choices)
+        if labels is None:
+            self._press, self._release = self._camera.trigger_capture, lambda: None
+        else:
+            self._press, self._release = push(entry, labels[0]), push(entry, labels[1])
+
+    def press(self) -> None:
+        """Release the shutter; returns when the body has accepted it. Raises code -110 while it is busy."""
+        if self._press is None:
+            self.prepare_release()
+        assert self._press is not None
+        self._press()
+
+    def release(self) -> None:
+        """Let go of the button, where the body knows one."""
+        if self._release is not None:
+            self._release()
+
+    def next_file(self, timeout_s: float) -> CardFile | None:
+        """The next file the camera announces; None when none came within `timeout_s` (other events end it early)."""
+        import gphoto2 as gp
+
+        started_s = monotonic()
+        kind, data = self._camera.wait_for_event(max(0, round(timeout_s * 1000)))
+        if kind == gp.GP_EVENT_FILE_ADDED:
+            seen_s = monotonic()
+            return self.describe(data.folder, data.name, seen_s=seen_s)
+        # Some drivers return at once when there is nothing to tell, or tell the same change for ever.
+        if monotonic() - started_s < EMPTY_POLL_S and timeout_s > 0:
+            sleep(min(timeout_s, EMPTY_POLL_S))
+        return None
+
+    def describe(self, folder: str, name: str, **fields: Any) -> CardFile:
+        """Size and time of a file on the card."""
+        import gphoto2 as gp
+
+        info = self._camera.file_get_info(folder, name).file
+        time_s = float(info.mtime) if info.fields & gp.GP_FILE_INFO_MTIME and info.mtime else None
+        return CardFile(folder, name, int(info.size), time_s, **fields)
+
+    def list_names(self) -> list[tuple[str, str]]:
+        """(folder, name) of every file on the card."""
+        names: list[tuple[str, str]] = []
+        pending = ["/"]
+        while pending:
+            folder = pending.pop()
+            files = self._camera.folder_list_files(folder)
+            names += [(folder, files.get_name(i)) for i in range(files.count())]
+            folders = self._camera.folder_list_folders(folder)
+            pending += [f"{folder.rstrip('/')}/{folders.get_name(i)}" for i in range(folders.count())]
+        return sorted(names)
+
+    def blocks(self, file: CardFile) -> Iterator[memoryview]:
+        """The bytes of a file in pieces; each piece is valid until the next one is asked for."""
+        import gphoto2 as gp
+
+        buffer = bytearray(min(BLOCK, max(file.bytes, 1)))
+        offset = 0
+        try:
+            while offset < file.bytes:
+                count = self._camera.file_read(file.folder, file.name, gp.GP_FILE_TYPE_NORMAL, offset, buffer)
+                if not count:
+                    return
+                offset += count
+                yield memoryview(buffer)[:count]
+            return
+        except gp.GPhoto2Error as error:
+            if error.code != NOT_SUPPORTED or offset:
+                raise
+        # Bodies that cannot send parts of a file. The CameraFile must stay alive while its bytes are read: the view
+        # points into its memory.
+        camera_file = self._camera.file_get(file.folder, file.name, gp.GP_FILE_TYPE_NORMAL)
+        data = memoryview(camera_file.get_data_and_size())
+        for start in range(0, len(data), BLOCK):
+            yield data[start : start + BLOCK]
+
+    def delete(self, file: CardFile) -> None:
+        """Delete a file from the card."""
+        self._camera.file_delete(file.folder, file.name)
+
+    def free_bytes(self) -> int | None:
+        """Free space of all cards together; asks the camera, so it also shows whether it still answers."""
+        import gphoto2 as gp
+
+        stores = self._camera.get_storageinfo()
+        free = [s.freekbytes * 1024 for s in stores if s.fields & gp.GP_STORAGEINFO_FREESPACEKBYTES]
+        return sum(free) if free else None
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,271 @@
+"""What a camera worker can do with its camera: set up, look, release, wait for files, fetch, delete."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
+
+from .camera_device import Device, Widget
+from .camera_faults import BUSY, camera_error
+from .camera_messages import CameraError, CameraStatus, CardFile, Download, Press
+from .camera_settings import Meaning, choose, describe_wanted, meanings, read_battery_percent, says
+from .verified_write import VerifiedWriter, WriteError
+
+SPIN_S = 0.001
+"""How long before its instant a release stops sleeping: long enough for a late wake-up, short on a shared core."""
+POLL_S = 0.01
+PROGRESS_S = 0.1
+
+
+class Operations:
+    """A device and what is known of its card. All failures are CameraError."""
+
+    def __init__(self, device: Device):
+        self.device = device
+        self.known: set[tuple[str, str]] = set()
+
+    def learn_card(self, known: Sequence[tuple[str, str]] | None) -> None:
+        """Note which files are on the card already; `known` is what an earlier worker had seen of it."""
+        try:
+            listed = self.device.list_names()
+        except _gphoto_error() as error:
+            raise camera_error(self.device, error, "list") from error
+        self.known = set(listed) if known is None else {(folder, name) for folder, name in known}
+
+    def apply(self, values: dict[str, object], require: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+        """Set everything, read it back from the body: (label by meaning, notes on what could not be done).
+
+        Raises CameraError "setting" or "denied" when a required meaning has no widget, no matching choice, is refused,
+        or reads back as something else.
+        """
+        wanted = meanings(**values)  # type: ignore[arg-type]
+        try:
+            widgets = self.device.settings()
+            changed = False
+            for meaning in wanted:
+                widget = _widget(meaning, widgets)
+                if widget is None or says(meaning, widget.label):
+                    continue
+                if self._set(meaning, widget, meaning.name in require):
+                    changed = True
+                    if meaning.name == "exposure_mode":
+                        widgets = self.device.settings()  # other modes offer other choices
+            # libgphoto2 notes what it wrote to an EOS body as the body's value. Only a new session tells the truth.
+            if changed and "eosremoterelease" in widgets:
+                self.device.reopen()
+            if changed:
+                widgets = self.device.settings()
+            self.device.prepare_release()
+        except _gphoto_error() as error:
+            raise camera_error(self.device, error, "setting") from error
+        return self._compare(wanted, widgets, require)
+
+    def _set(self, meaning: Meaning, widget: Widget, required: bool) -> bool:
+        label = choose(meaning, widget.choices)
+        if not widget.choices and not widget.readonly:
+            label = str(meaning.wanted)
+        if label is None or widget.readonly:
+            if required:
+                raise CameraError("setting", self._no_choice(meaning, widget))
+            return False
+        try:
+            self.device.write(widget, label)
+        except _gphoto_error() as error:
+            problem = camera_error(self.device, error, "setting")
+            if problem.kind == "lost" or required:
+                message = f'{problem}: {widget.name} = "{label}"; {meaning.advice}'.rstrip("; ")
+                raise CameraError(problem.kind, message, problem.code) from error
+            return False
+        return True
+
+    def _compare(
+        self, wanted: Sequence[Meaning], widgets: dict[str, Widget], require: Sequence[str]
+    ) -> tuple[dict[str, str], list[str]]:
+        labels: dict[str, str] = {}
+        notes: list[str] = []
+        for meaning in wanted:
+            widget = _widget(meaning, widgets)
+            required = meaning.name in require
+            if widget is None:
+                message = f"this body has no setting {' or '.join(meaning.widgets)}"
+            elif says(meaning, widget.label):
+                labels[meaning.name] = widget.label
+                continue
+            else:
+                labels[meaning.name] = widget.label
+                message = f'{widget.name} is "{widget.label}", expected {describe_wanted(meaning)}'
+                message = f"{message}: {meaning.advice}" if meaning.advice else message
+            if required:
+                raise CameraError("setting", f"camera at {self.device.port}: {message}")
+            notes.append(f"{meaning.name}: {message}")
+        return labels, notes
+
+    def _no_choice(self, meaning: Meaning, widget: Widget) -> str:
+        choices = ", ".join(f'"{choice}"' for choice in widget.choices) or "none"
+        text = f"camera at {self.device.port}: no choice of {widget.name} means {describe_wanted(meaning)}"
+        return f"{text}; found {choices}. {meaning.advice or 'Change the value in the rig file'}"
+
+    def preflight(self) -> CameraStatus:
+        """Battery, space, lens, focus switch and clock as the body reports them."""
+        try:
+            widgets = self.device.settings()
+            asked_s = time.time()
+            free_bytes = self.device.free_bytes()
+        except _gphoto_error() as error:
+            raise camera_error(self.device, error, "setting") from error
+
+        def label(*names: str) -> str | None:
+            return next((w.label.strip() for n in names if (w := widgets.get(n)) is not None and w.label.strip()), None)
+
+        battery, shots = label("batterylevel"), label("availableshots")
+        clock = label("datetimeutc", "datetime")
+        return CameraStatus(
+            battery_percent=None if battery is None else read_battery_percent(battery),
+            shots_left=int(shots) if shots is not None and shots.isdigit() else None,
+            free_bytes=free_bytes,
+            lens=label("lensname"),
+            focus=label("focusmode"),
+            clock_offset_s=float(clock) - asked_s if clock is not None and clock.isdigit() else None,
+            exposure_mode=label("autoexposuremode", "expprogram"),
+            drive_mode=label("drivemode", "capturemode"),
+        )
+
+    def press(self, at_s: float, give_up_s: float) -> Press:
+        """Release at `at_s`; while the body is busy, try again until `give_up_s`. Both are monotonic times."""
+        stray: list[CardFile] = []
+        try:
+            self.device.prepare_release_once()
+            while at_s - monotonic() > 2 * POLL_S:
+                stray += self._new_files(POLL_S)
+            _wait_until(at_s)
+            retries, pause_s = 0, 0.004
+            while True:
+                started_s = monotonic()
+                try:
+                    self.device.press()
+                    break
+                except _gphoto_error() as error:
+                    if error.code != BUSY or monotonic() + pause_s > give_up_s:  # type: ignore[attr-defined]
+                        raise
+                retries += 1
+                resume_s = monotonic() + pause_s
+                stray += self._new_files(pause_s)
+                _wait_until(resume_s)
+                pause_s = min(1.5 * pause_s, 0.03)
+            ended_s = monotonic()
+        except _gphoto_error() as error:
+            raise camera_error(self.device, error, "press") from error
+        self._let_go(ended_s + 2.0)
+        return Press(started_s, ended_s, retries, tuple(stray))
+
+    def _let_go(self, give_up_s: float) -> None:
+        while True:
+            try:
+                self.device.release()
+                return
+            except _gphoto_error() as error:
+                if error.code != BUSY or monotonic() > give_up_s:  # type: ignore[attr-defined]
+                    raise camera_error(self.device, error, "press") from error
+                time.sleep(POLL_S)
+
+    def _new_files(self, timeout_s: float) -> list[CardFile]:
+        """Files announced within `timeout_s` that were not known yet."""
+        file = self.device.next_file(timeout_s)
+        if file is None or (file.folder, file.name) in self.known:
+            return []
+        if file.folder in ("", "/"):
+            raise CameraError(
+                "setting",
+                f"camera at {self.device.port} keeps its photographs in its own memory, not on the card: "
+                "set capturetarget to the memory card",
+            )
+        self.known.add((file.folder, file.name))
+        return [file]
+
+    def wait_files(self, count: int, deadline_s: float) -> list[CardFile]:
+        """Files that appear until there are `count`, at most until `deadline_s`; then the card itself is asked.
+
+        Further files announced by then are in the result, too. Raises CameraError "timeout" with the files that came.
+        """
+        files: list[CardFile] = []
+        try:
+            while len(files) < count and (left_s := deadline_s - monotonic()) > 0:
+                files += self._new_files(min(left_s, POLL_S))
+            if len(files) >= count:
+                return files + self._new_files(0)
+            files += self.unannounced()
+        except _gphoto_error() as error:
+            raise camera_error(self.device, error, "events") from error
+        if len(files) < count:
+            raise CameraError(
+                "timeout",
+                f"camera at {self.device.port}: {len(files)} of {count} photographs came in time",
+                files=tuple(files),
+            )
+        return files
+
+    def unannounced(self) -> list[CardFile]:
+        """New files on the card that no event told of. libgphoto2 remembers directories, hence the new session."""
+        self.device.reopen()
+        new = [pair for pair in self.device.list_names() if pair not in self.known]
+        self.device.prepare_release()
+        self.known.update(new)
+        return [self.device.describe(*pair, seen_s=monotonic(), via="listing") for pair in new]
+
+    def list_files(self) -> list[CardFile]:
+        """Everything on the card, by a new session."""
+        try:
+            self.device.reopen()
+            files = [self.device.describe(*pair) for pair in self.device.list_names()]
+            self.device.prepare_release()
+        except _gphoto_error() as error:
+            raise camera_error(self.device, error, "list") from error
+        self.known.update((file.folder, file.name) for file in files)
+        return files
+
+    def download(self, file: CardFile, destination: Path, progress: Callable[[int], None]) -> Download:
+        """Bring a file to this computer, verified; `progress` gets the bytes so far, at most ten times a second."""
+        next_s = -math.inf
+        try:
+            with VerifiedWriter(destination) as writer:
+                for block in self.device.blocks(file):
+                    writer.write(block)
+                    if (now_s := monotonic()) >= next_s:
+                        progress(writer.bytes)
+                        next_s = now_s + PROGRESS_S
+                return writer.finish(file.bytes)
+        except WriteError as error:
+            raise CameraError("truncated" if error.kind == "truncated" else "io", str(error)) from error
+        except _gphoto_error() as error:
+            raise camera_error(self.device, error, "download") from error
+
+    def delete(self, file: CardFile) -> None:
+        """Delete a file from the card, if it is still the file that is meant."""
+        try:
+            there = self.device.describe(file.folder, file.name)
+            if there.bytes != file.bytes:
+                raise CameraError(
+                    "failed", f"{file.path} has {there.bytes:,} bytes, not {file.bytes:,}: not deleted from the card"
+                )
+            self.device.delete(file)
+        except _gphoto_error() as error:
+            raise camera_error(self.device, error, "delete") from error
+        self.known.discard((file.folder, file.name))
+
+
+def _widget(meaning: Meaning, widgets: dict[str, Widget]) -> Widget | None:
+    return next((widgets[name] for name in meaning.widgets if name in widgets), None)
+
+
+def _wait_until(at_s: float) -> None:
+    if (left_s := at_s - monotonic() - SPIN_S) > 0:
+        time.sleep(left_s)
+    while monotonic() < at_s:
+        pass
+
+
+def _gphoto_error() -> type[Exception]:
+    import gphoto2 as gp
+
+    return gp.GPhoto2Error
