@@ -277,7 +277,7 @@ def format_status(status: BoxStatus) -> str:
 
 def parse_status(line: str) -> BoxStatus:
     """The status in STAT?'s answer; keys this version does not know are skipped. Raises BoxProtocolError."""
-    fields = dict(part.partition("=")[::2] for part in line.split())
+    fields: dict[str, str] = dict(part.split("=", 1) for part in line.split() if "=" in part)
     try:
         letter, end = fields["POL"], fields["END"]
         if letter not in get_args(Polariser) or end not in get_args(End):

@@ -18,8 +18,9 @@ from .rig_models import Exposure
 
 CONNECT_S = 20.0
 SETTINGS_S = 20.0
-QUICK_S = 10.0
+QUICK_S = 6.0
 LIST_S = 30.0
+GRACE_S = 8.0
 STALL_S = 12.0
 """How long a download may go without a byte. libgphoto2's own limit is 20 s on USB; a frozen body needs no longer."""
 
@@ -89,7 +90,9 @@ class Camera:
         Raises CameraError "setting" (with the choices) or "denied" when one of `require` cannot be had. What else could
         not be set, or what only a switch on the body changes, is in `setting_notes`, one sentence each.
         """
-        labels, notes = self._call("apply", SETTINGS_S, values=exposure.model_dump(), require=list(require))
+        names = ("iso", "aperture", "shutter_s", "white_balance", "image_format")
+        values = {name: getattr(exposure, name) for name in names}
+        labels, notes = self._call("apply", SETTINGS_S, values=values, require=list(require))
         self.setting_notes = tuple(notes)
         return labels
 
@@ -107,13 +110,14 @@ class Camera:
         answer = self._call("press", deadline_s - monotonic() + QUICK_S, at_s=at_s, give_up_s=deadline_s)
         return Press(**{**answer, "stray": self._files(answer["stray"])})
 
-    def wait_files(self, count: int, deadline_s: float) -> list[CardFile]:
+    def wait_files(self, count: int, deadline_s: float, grace_s: float = GRACE_S) -> list[CardFile]:
         """The files of the last releases: at least `count`, more when more have appeared.
 
         `deadline_s` is a monotonic time. When events are missing then, the card's directory is compared with what was
-        on it before (`via` is "listing"). Raises CameraError "timeout" with the `files` that did come.
+        on it before (`via` is "listing"), for which the worker has `grace_s` before it is killed.
+        Raises CameraError "timeout" with the `files` that did come.
         """
-        timeout_s = max(0.0, deadline_s - monotonic()) + LIST_S
+        timeout_s = max(0.0, deadline_s - monotonic()) + grace_s
         try:
             return list(self._files(self._call("wait_files", timeout_s, count=count, deadline_s=deadline_s)))
         except CameraError as error:

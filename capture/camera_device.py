@@ -6,10 +6,10 @@ words. libgphoto2 keeps much state per process, may hang for minutes and may cra
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any
 
-from .camera_messages import CameraIdentity, CardFile
+from .camera_messages import CameraError, CameraIdentity, CardFile
 from .camera_settings import press_and_release
 
 BLOCK = 1 << 20
@@ -28,10 +28,19 @@ class Widget:
     toggle: bool
 
 
+def library() -> Any:
+    """The module gphoto2 (untyped). Raises CameraError when it is not installed."""
+    try:
+        import gphoto2
+    except ImportError as error:
+        message = "cameras are driven by the package gphoto2, which is not installed here: pip install gphoto2"
+        raise CameraError("failed", f"{message} ({error})") from None
+    return gphoto2
+
+
 def list_ports() -> list[tuple[str, str]]:
     """(port, model) of every camera on USB, as far as this process may see them."""
-    import gphoto2 as gp
-
+    gp = library()
     abilities, ports = gp.CameraAbilitiesList(), gp.PortInfoList()
     abilities.load()
     ports.load()
@@ -44,14 +53,17 @@ class Device:
 
     def __init__(self, port: str):
         self.port = port
+        self.clock_read_s = 0.0
+        """Unix time at which the camera told its date and time; EOS bodies tell it once a session."""
         self._camera: Any = None
+        self._make: Callable[[], Any] | None = None
+        self._fresh = True
         self._press: Callable[[], None] | None = None
         self._release: Callable[[], None] | None = None
 
     def open(self) -> None:
-        """Connect, or connect again after `close`: the body then reports all its settings afresh."""
-        import gphoto2 as gp
-
+        """Connect."""
+        gp = library()
         abilities, ports = gp.CameraAbilitiesList(), gp.PortInfoList()
         abilities.load()
         ports.load()
@@ -63,23 +75,33 @@ class Device:
             if self.port not in models:
                 raise gp.GPhoto2Error(gp.GP_ERROR_MODEL_NOT_FOUND)
             model = models[self.port]
-        self._camera = gp.Camera()
-        self._camera.set_abilities(abilities[abilities.lookup_model(model)])
-        self._camera.set_port_info(ports[ports.lookup_path(self.port)])
-        self._camera.init()
-        self._press = self._release = None
+        model_index, port_index = abilities.lookup_model(model), ports.lookup_path(self.port)
+
+        def make() -> Any:
+            # Both lists live on in this function: what is taken from them points into their memory.
+            camera = gp.Camera()
+            camera.set_abilities(abilities[model_index])
+            camera.set_port_info(ports[port_index])
+            camera.init()
+            return camera
+
+        self._make = make
+        self._camera = make()
 
     def reopen(self) -> None:
-        """Leave the session and begin a new one on the same connection data; pending events are lost."""
-        self._camera.exit()
-        self._camera.init()
-        self._press = self._release = None
+        """Leave the session and begin a new one: the body tells all its settings afresh, pending events are lost."""
+        assert self._make is not None
+        self.close()
+        # A new object: libgphoto2 may crash when one is used again after its exit.
+        self._camera = self._make()
 
     def close(self) -> None:
         """Leave the session politely."""
+        self._press = self._release = None
+        self._fresh = True
         if self._camera is not None:
-            self._camera.exit()
-            self._camera = None
+            camera, self._camera = self._camera, None
+            camera.exit()
 
     def identity(self) -> CameraIdentity:
         """Port, model, serial and firmware. An EOS body's own number (EXIF carries it) goes before the PTP one."""
@@ -94,16 +116,16 @@ class Device:
 
     def settings(self) -> dict[str, Widget]:
         """The whole configuration by widget name."""
-        import gphoto2 as gp
-
+        gp = library()
         kinds_with_choices = (gp.GP_WIDGET_RADIO, gp.GP_WIDGET_MENU)
         widgets: dict[str, Widget] = {}
         pending = [self._camera.get_config()]
+        asked_s = time()
         while pending:
             widget = pending.pop()
             kind = widget.get_type()
             if kind in (gp.GP_WIDGET_WINDOW, gp.GP_WIDGET_SECTION):
-                pending.extend(widget.get_child(i) for i in range(widget.count_children()))
+                pending.extend(widget.get_child(i) for i in reversed(range(widget.count_children())))
                 continue
             choices: tuple[str, ...] = ()
             if kind in kinds_with_choices:
@@ -111,13 +133,16 @@ class Device:
             name = widget.get_name()
             toggle = kind == gp.GP_WIDGET_TOGGLE
             # A later entry of the same name (Nikon bodies have some) does not hide the first.
-            widgets[name] = Widget(name, _text(widget.get_value()), choices, bool(widget.get_readonly()), toggle)
+            entry = Widget(name, _text(widget.get_value()), choices, bool(widget.get_readonly()), toggle)
+            widgets.setdefault(name, entry)
+        if self._fresh or "eosremoterelease" not in widgets:
+            self.clock_read_s = asked_s
+        self._fresh = False
         return widgets
 
     def setting(self, name: str) -> str | None:
         """What one widget says; None when the camera lacks it."""
-        import gphoto2 as gp
-
+        gp = library()
         try:
             return _text(self._camera.get_single_config(name).get_value())
         except gp.GPhoto2Error as error:
@@ -132,8 +157,10 @@ class Device:
         self._camera.set_single_config(widget.name, entry)
 
     def prepare_release(self) -> None:
-        """Look up once how this body is released, so that `press` is a single call."""
-        import gphoto2 as gp
+        """Look up, once a session, how this body is released, so that `press` is a single call."""
+        gp = library()
+        if self._press is not None:
+            return
 
         def push(entry: Any, label: str) -> Callable[[], None]:
             def call() -> None:
@@ -157,8 +184,7 @@ class Device:
 
     def press(self) -> None:
         """Release the shutter; returns when the body has accepted it. Raises code -110 while it is busy."""
-        if self._press is None:
-            self.prepare_release()
+        self.prepare_release()
         assert self._press is not None
         self._press()
 
@@ -167,24 +193,25 @@ class Device:
         if self._release is not None:
             self._release()
 
-    def next_file(self, timeout_s: float) -> CardFile | None:
-        """The next file the camera announces; None when none came within `timeout_s` (other events end it early)."""
-        import gphoto2 as gp
+    def next_file(self, timeout_s: float) -> tuple[CardFile | None, bool]:
+        """(the next file the camera announces, whether it has nothing more to tell just now).
 
+        Waits up to `timeout_s`; news of another kind ends the wait early.
+        """
+        gp = library()
         started_s = monotonic()
         kind, data = self._camera.wait_for_event(max(0, round(timeout_s * 1000)))
         if kind == gp.GP_EVENT_FILE_ADDED:
             seen_s = monotonic()
-            return self.describe(data.folder, data.name, seen_s=seen_s)
+            return self.describe(data.folder, data.name, seen_s=seen_s), False
         # Some drivers return at once when there is nothing to tell, or tell the same change for ever.
-        if monotonic() - started_s < EMPTY_POLL_S and timeout_s > 0:
-            sleep(min(timeout_s, EMPTY_POLL_S))
-        return None
+        if monotonic() - started_s < EMPTY_POLL_S < timeout_s:
+            sleep(EMPTY_POLL_S)
+        return None, kind == gp.GP_EVENT_TIMEOUT
 
     def describe(self, folder: str, name: str, **fields: Any) -> CardFile:
         """Size and time of a file on the card."""
-        import gphoto2 as gp
-
+        gp = library()
         info = self._camera.file_get_info(folder, name).file
         time_s = float(info.mtime) if info.fields & gp.GP_FILE_INFO_MTIME and info.mtime else None
         return CardFile(folder, name, int(info.size), time_s, **fields)
@@ -203,8 +230,7 @@ class Device:
 
     def blocks(self, file: CardFile) -> Iterator[memoryview]:
         """The bytes of a file in pieces; each piece is valid until the next one is asked for."""
-        import gphoto2 as gp
-
+        gp = library()
         buffer = bytearray(min(BLOCK, max(file.bytes, 1)))
         offset = 0
         try:
@@ -231,8 +257,7 @@ class Device:
 
     def free_bytes(self) -> int | None:
         """Free space of all cards together; asks the camera, so it also shows whether it still answers."""
-        import gphoto2 as gp
-
+        gp = library()
         stores = self._camera.get_storageinfo()
         free = [s.freekbytes * 1024 for s in stores if s.fields & gp.GP_STORAGEINFO_FREESPACEKBYTES]
         return sum(free) if free else None

@@ -1,8 +1,8 @@
-"""libgphoto2's error numbers in words. -1 is its catch-all, so what was being done decides, and what the camera says."""
+"""libgphoto2's error numbers in words. -1 is its catch-all, so what was being done and what the camera says decide."""
 
 from typing import Literal
 
-from .camera_device import Device
+from .camera_device import Device, library
 from .camera_messages import CameraError
 
 Doing = Literal["connect", "setting", "press", "events", "list", "download", "delete"]
@@ -33,7 +33,7 @@ def camera_error(device: Device, error: Exception, doing: Doing) -> CameraError:
         if code in CLAIMED:
             return CameraError(
                 "in_use",
-                f"{where} is held by another program (often the desktop's gvfs-gphoto2-volume-monitor): end it ({text})",
+                f"{where} is held by another program, often the desktop's gvfs-gphoto2-volume-monitor: end it ({text})",
                 code,
             )
         if code in NOT_THERE or code in ACCESS_LOST:
@@ -68,21 +68,17 @@ def camera_error(device: Device, error: Exception, doing: Doing) -> CameraError:
 
 def answers(device: Device) -> bool:
     """Whether the connection still works: one harmless question to the camera."""
-    import gphoto2 as gp
-
     try:
         device.free_bytes()
-    except gp.GPhoto2Error as error:
+    except library().GPhoto2Error as error:
         return error.code == NOT_SUPPORTED
     return True
 
 
 def card_is_full(device: Device) -> bool:
     """Whether the camera says it has no room for another photograph."""
-    import gphoto2 as gp
-
     try:
         shots = device.setting("availableshots")
         return (shots is not None and shots.strip() == "0") or device.free_bytes() == 0
-    except gp.GPhoto2Error:
+    except library().GPhoto2Error:
         return False

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
-from .camera_device import Device, Widget
+from .camera_device import Device, Widget, library
 from .camera_faults import BUSY, camera_error
 from .camera_messages import CameraError, CameraStatus, CardFile, Download, Press
 from .camera_settings import Meaning, choose, describe_wanted, meanings, read_battery_percent, says
@@ -16,6 +16,9 @@ SPIN_S = 0.001
 """How long before its instant a release stops sleeping: long enough for a late wake-up, short on a shared core."""
 POLL_S = 0.01
 PROGRESS_S = 0.1
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.004, 0.03
+DRAIN_EVENTS, DRAIN_S = 64, 0.02
+"""Bounds of looking through what a camera has announced: some drivers repeat themselves without end."""
 
 
 class Operations:
@@ -24,14 +27,19 @@ class Operations:
     def __init__(self, device: Device):
         self.device = device
         self.known: set[tuple[str, str]] = set()
+        self._found: list[CardFile] = []
+        """New files that a directory listing showed before an event did, not handed out yet."""
 
     def learn_card(self, known: Sequence[tuple[str, str]] | None) -> None:
-        """Note which files are on the card already; `known` is what an earlier worker had seen of it."""
+        """Note which files are on the card; those not in `known`, what an earlier worker had seen, are new."""
         try:
-            listed = self.device.list_names()
-        except _gphoto_error() as error:
+            if known is None:
+                self.known = set(self.device.list_names())
+            else:
+                self.known = {(folder, name) for folder, name in known}
+                self._compare_card()
+        except library().GPhoto2Error as error:
             raise camera_error(self.device, error, "list") from error
-        self.known = set(listed) if known is None else {(folder, name) for folder, name in known}
 
     def apply(self, values: dict[str, object], require: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         """Set everything, read it back from the body: (label by meaning, notes on what could not be done).
@@ -53,11 +61,11 @@ class Operations:
                         widgets = self.device.settings()  # other modes offer other choices
             # libgphoto2 notes what it wrote to an EOS body as the body's value. Only a new session tells the truth.
             if changed and "eosremoterelease" in widgets:
-                self.device.reopen()
+                self._new_session()
             if changed:
                 widgets = self.device.settings()
             self.device.prepare_release()
-        except _gphoto_error() as error:
+        except library().GPhoto2Error as error:
             raise camera_error(self.device, error, "setting") from error
         return self._compare(wanted, widgets, require)
 
@@ -71,7 +79,7 @@ class Operations:
             return False
         try:
             self.device.write(widget, label)
-        except _gphoto_error() as error:
+        except library().GPhoto2Error as error:
             problem = camera_error(self.device, error, "setting")
             if problem.kind == "lost" or required:
                 message = f'{problem}: {widget.name} = "{label}"; {meaning.advice}'.rstrip("; ")
@@ -110,9 +118,8 @@ class Operations:
         """Battery, space, lens, focus switch and clock as the body reports them."""
         try:
             widgets = self.device.settings()
-            asked_s = time.time()
             free_bytes = self.device.free_bytes()
-        except _gphoto_error() as error:
+        except library().GPhoto2Error as error:
             raise camera_error(self.device, error, "setting") from error
 
         def label(*names: str) -> str | None:
@@ -126,7 +133,7 @@ class Operations:
             free_bytes=free_bytes,
             lens=label("lensname"),
             focus=label("focusmode"),
-            clock_offset_s=float(clock) - asked_s if clock is not None and clock.isdigit() else None,
+            clock_offset_s=float(clock) - self.device.clock_read_s if clock is not None and clock.isdigit() else None,
             exposure_mode=label("autoexposuremode", "expprogram"),
             drive_mode=label("drivemode", "capturemode"),
         )
@@ -134,27 +141,29 @@ class Operations:
     def press(self, at_s: float, give_up_s: float) -> Press:
         """Release at `at_s`; while the body is busy, try again until `give_up_s`. Both are monotonic times."""
         stray: list[CardFile] = []
+        retries, pause_s = 0, FIRST_PAUSE_S
         try:
-            self.device.prepare_release_once()
+            self.device.prepare_release()
             while at_s - monotonic() > 2 * POLL_S:
                 stray += self._new_files(POLL_S)
+            # What was announced before this release does not belong to it.
+            stray += self._drain()
             _wait_until(at_s)
-            retries, pause_s = 0, 0.004
             while True:
                 started_s = monotonic()
                 try:
                     self.device.press()
                     break
-                except _gphoto_error() as error:
-                    if error.code != BUSY or monotonic() + pause_s > give_up_s:  # type: ignore[attr-defined]
+                except library().GPhoto2Error as error:
+                    if error.code != BUSY or monotonic() + pause_s > give_up_s:
                         raise
                 retries += 1
                 resume_s = monotonic() + pause_s
-                stray += self._new_files(pause_s)
+                stray += self._drain()
                 _wait_until(resume_s)
-                pause_s = min(1.5 * pause_s, 0.03)
+                pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
             ended_s = monotonic()
-        except _gphoto_error() as error:
+        except library().GPhoto2Error as error:
             raise camera_error(self.device, error, "press") from error
         self._let_go(ended_s + 2.0)
         return Press(started_s, ended_s, retries, tuple(stray))
@@ -164,14 +173,30 @@ class Operations:
             try:
                 self.device.release()
                 return
-            except _gphoto_error() as error:
-                if error.code != BUSY or monotonic() > give_up_s:  # type: ignore[attr-defined]
+            except library().GPhoto2Error as error:
+                if error.code != BUSY or monotonic() > give_up_s:
                     raise camera_error(self.device, error, "press") from error
                 time.sleep(POLL_S)
 
     def _new_files(self, timeout_s: float) -> list[CardFile]:
-        """Files announced within `timeout_s` that were not known yet."""
-        file = self.device.next_file(timeout_s)
+        """Files that became known within `timeout_s` and were not handed out yet."""
+        if self._found:
+            found, self._found = self._found, []
+            return found
+        return self._admit(self.device.next_file(timeout_s)[0])
+
+    def _drain(self) -> list[CardFile]:
+        """All files that became known by now."""
+        files, self._found = self._found, []
+        give_up_s = monotonic() + DRAIN_S
+        for _ in range(DRAIN_EVENTS):
+            file, quiet = self.device.next_file(0)
+            files += self._admit(file)
+            if quiet or monotonic() > give_up_s:
+                break
+        return files
+
+    def _admit(self, file: CardFile | None) -> list[CardFile]:
         if file is None or (file.folder, file.name) in self.known:
             return []
         if file.folder in ("", "/"):
@@ -183,6 +208,17 @@ class Operations:
         self.known.add((file.folder, file.name))
         return [file]
 
+    def _new_session(self) -> None:
+        """Begin a session afresh without losing a file: the events that were pending are gone with the old one."""
+        self.device.reopen()
+        self._compare_card()
+
+    def _compare_card(self) -> None:
+        for folder, name in self.device.list_names():
+            if (folder, name) not in self.known:
+                self.known.add((folder, name))
+                self._found.append(self.device.describe(folder, name, seen_s=monotonic(), via="listing"))
+
     def wait_files(self, count: int, deadline_s: float) -> list[CardFile]:
         """Files that appear until there are `count`, at most until `deadline_s`; then the card itself is asked.
 
@@ -192,10 +228,11 @@ class Operations:
         try:
             while len(files) < count and (left_s := deadline_s - monotonic()) > 0:
                 files += self._new_files(min(left_s, POLL_S))
-            if len(files) >= count:
-                return files + self._new_files(0)
-            files += self.unannounced()
-        except _gphoto_error() as error:
+            if len(files) < count:
+                self._new_session()  # libgphoto2 remembers directories: only a new session reads them again
+                self.device.prepare_release()
+            files += self._drain()
+        except library().GPhoto2Error as error:
             raise camera_error(self.device, error, "events") from error
         if len(files) < count:
             raise CameraError(
@@ -205,23 +242,14 @@ class Operations:
             )
         return files
 
-    def unannounced(self) -> list[CardFile]:
-        """New files on the card that no event told of. libgphoto2 remembers directories, hence the new session."""
-        self.device.reopen()
-        new = [pair for pair in self.device.list_names() if pair not in self.known]
-        self.device.prepare_release()
-        self.known.update(new)
-        return [self.device.describe(*pair, seen_s=monotonic(), via="listing") for pair in new]
-
     def list_files(self) -> list[CardFile]:
         """Everything on the card, by a new session."""
         try:
-            self.device.reopen()
-            files = [self.device.describe(*pair) for pair in self.device.list_names()]
+            self._new_session()
+            files = [self.device.describe(*pair, via="listing") for pair in self.device.list_names()]
             self.device.prepare_release()
-        except _gphoto_error() as error:
+        except library().GPhoto2Error as error:
             raise camera_error(self.device, error, "list") from error
-        self.known.update((file.folder, file.name) for file in files)
         return files
 
     def download(self, file: CardFile, destination: Path, progress: Callable[[int], None]) -> Download:
@@ -237,7 +265,7 @@ class Operations:
                 return writer.finish(file.bytes)
         except WriteError as error:
             raise CameraError("truncated" if error.kind == "truncated" else "io", str(error)) from error
-        except _gphoto_error() as error:
+        except library().GPhoto2Error as error:
             raise camera_error(self.device, error, "download") from error
 
     def delete(self, file: CardFile) -> None:
@@ -249,7 +277,7 @@ class Operations:
                     "failed", f"{file.path} has {there.bytes:,} bytes, not {file.bytes:,}: not deleted from the card"
                 )
             self.device.delete(file)
-        except _gphoto_error() as error:
+        except library().GPhoto2Error as error:
             raise camera_error(self.device, error, "delete") from error
         self.known.discard((file.folder, file.name))
 
@@ -263,9 +291,3 @@ def _wait_until(at_s: float) -> None:
         time.sleep(left_s)
     while monotonic() < at_s:
         pass
-
-
-def _gphoto_error() -> type[Exception]:
-    import gphoto2 as gp
-
-    return gp.GPhoto2Error

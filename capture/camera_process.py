@@ -26,6 +26,7 @@ class CameraProcess:
         self.port = port
         self._requests = 0
         self._lost = False
+        self._said = ""
         self._folder = tempfile.TemporaryDirectory(prefix="mesoface-camera-", ignore_cleanup_errors=True)
         folder = Path(self._folder.name)
         settings = folder / "config" / "gphoto" / "settings"
@@ -84,14 +85,14 @@ class CameraProcess:
             raise CameraError(
                 "timeout",
                 f"camera at {self.port} did not answer within {timeout_s:.1f} s ({operation}); its process was ended. "
-                "Reconnect; if that fails, switch the body off and on" + self._last_lines(),
+                "Reconnect; if that fails, switch the body off and on" + self._said,
             ) from None
         except (EOFError, OSError, ValueError):
             self.kill()
             raise CameraError(
                 "lost",
                 f"the process of the camera at {self.port} ended during {operation} ({self._fate()}): reconnect"
-                + self._last_lines(),
+                + self._said,
             ) from None
         except BaseException:
             # Ctrl-C, or an error in `progress`: the answer would be taken for that of the next call.
@@ -110,7 +111,7 @@ class CameraProcess:
         if self._child.poll() is None:
             self._child.kill()
         self._child.wait()
-        self._keep = self._last_lines()
+        self._said = self._said or self._last_lines()
         self._channel.close()
         with suppress(OSError):
             os.close(self._lifeline)
@@ -128,5 +129,7 @@ class CameraProcess:
         try:
             text = self._log.read_text(errors="replace").strip()
         except OSError:
-            return getattr(self, "_keep", "")
-        return "\n  " + "\n  ".join(text.splitlines()[-LAST_LINES:]) if text else ""
+            return ""
+        # faulthandler's list of stack frames and modules says less than the line before it
+        lines = [line for line in text.splitlines() if line and not line.startswith((" ", "Extension modules"))]
+        return "".join(f"\n  {line}" for line in lines[-LAST_LINES:])

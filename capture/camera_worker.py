@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .camera_device import Device, list_ports
+from .camera_device import Device, library, list_ports
 from .camera_faults import camera_error
 from .camera_lock import lock_camera
 from .camera_messages import CameraError, CardFile, Channel
@@ -88,15 +88,13 @@ class Worker:
         self, port: str, serial: str | None, learn: bool, known: list[tuple[str, str]] | None
     ) -> dict[str, Any]:
         """Lock and open the camera at `port`; with `learn`, note what is on its card. Returns identity and card."""
-        import gphoto2 as gp
-
         # The locks stay open until this process ends. The port's comes first: connecting would disturb another user.
         lock_camera("port", port, self.owner_pid)
         device = Device(port)
         try:
             device.open()
             identity = device.identity()
-        except gp.GPhoto2Error as error:
+        except library().GPhoto2Error as error:
             raise camera_error(device, error, "connect") from error
         if serial is not None and identity.serial != serial:
             raise CameraError(
@@ -104,7 +102,8 @@ class Worker:
                 f"the camera at {port} has the serial number {identity.serial!r}, expected {serial!r}: "
                 "exchange the cables or correct the rig file",
             )
-        if identity.serial:
+        # A mere look must be able to find one serial number at two ports.
+        if identity.serial and learn:
             lock_camera("serial", identity.serial, self.owner_pid)
         self.operations = Operations(device)
         if learn:
@@ -124,12 +123,10 @@ class Worker:
 
     def close(self) -> None:
         """Leave the camera in peace; errors do not matter any more."""
-        import gphoto2 as gp
-
         if self.operations is not None:
             try:
                 self.operations.device.close()
-            except gp.GPhoto2Error:
+            except library().GPhoto2Error:
                 pass
 
 

@@ -91,7 +91,9 @@ def _interpolate(mosaic: Image, cfa: Cfa, kernels: dict[str, Image], rgb: Image,
     row, column = red_place(cfa)
 
     def fill(kernel: str | None, *targets: tuple[int, tuple[int, int]]) -> None:
-        source = block if kernel is None else cv2.filter2D(block, -1, kernels[kernel], borderType=cv2.BORDER_REFLECT_101)
+        source = (
+            block if kernel is None else cv2.filter2D(block, -1, kernels[kernel], borderType=cv2.BORDER_REFLECT_101)
+        )
         for channel, (y, x) in targets:
             out[y::2, x::2, channel] = source[inner][y::2, x::2]
 

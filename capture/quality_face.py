@@ -87,7 +87,9 @@ def _surface(
 ) -> tuple[Array, Array]:
     """First crossing of every pixel's ray with the ellipsoid: points and unit normals (h, w, 3), NaN beside it."""
     y, x = np.mgrid[rows, columns]
-    in_camera = np.stack([(x - camera.cx_px) / camera.fx_px, (y - camera.cy_px) / camera.fy_px, np.ones(x.shape)], axis=-1)
+    in_camera = np.stack(
+        [(x - camera.cx_px) / camera.fx_px, (y - camera.cy_px) / camera.fy_px, np.ones(x.shape)], axis=-1
+    )
     ray = in_camera @ camera.cam_from_world.rotation
     # scaled to a unit sphere: |start + t ray| = 1
     start, ray_scaled = (camera.centre_mm - middle_mm) / half_mm, ray / half_mm

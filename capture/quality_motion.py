@@ -102,7 +102,13 @@ def measure_shift(reference: ColourRatios, moved: ColourRatios) -> Shift:
 
 
 def _refine(
-    guess_mm: NDArray, radius_mm: float, mm_per_px: float, ratios: Image, weight: Image, other: Image, other_weight: Image
+    guess_mm: NDArray,
+    radius_mm: float,
+    mm_per_px: float,
+    ratios: Image,
+    weight: Image,
+    other: Image,
+    other_weight: Image,
 ) -> tuple[NDArray, float]:
     """Gauss-Newton at one size; returns the better guess and the lit part of the face."""
     height, width = weight.shape

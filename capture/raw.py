@@ -92,7 +92,9 @@ def read_raw(path: str | Path, size_px: tuple[int, int] | None = None) -> RawIma
         with rawpy.imread(str(path)) as raw:
             return _convert(path, raw, exif, size_px)
     except (rawpy.LibRawIOError, rawpy.LibRawDataError) as error:
-        raise UserError(f"{path}: the file is truncated or damaged ({_words(error)}); copy it from the card again") from None
+        raise UserError(
+            f"{path}: the file is truncated or damaged ({_words(error)}); copy it from the card again"
+        ) from None
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
         raise UserError(f"{path}: cannot be decoded ({_words(error)}); expected a CR2 or DNG raw file") from None
 

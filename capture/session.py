@@ -56,7 +56,9 @@ class Session:
         view.steps = {step.index: "waiting" for step in self.steps}
         self.crew = Crew(take.rig, names, connections.cameras, view)
         lit = any(step.light_mask for step in self.steps)
-        self.box = SessionBox(take.rig, connections.trigger_box, take.manifest.take_id, take.log, view) if lit else None
+        self.box = (
+            SessionBox(take.rig, connections.trigger_box, take.manifest.take_id, self.steps, view) if lit else None
+        )
         self.transfers = Transfers(take, self.crew, on_file)
         self.failed: dict[int, str] = {}
         for step in self.steps:
@@ -70,11 +72,14 @@ class Session:
         """
         self.view.set_phase("connecting")
         self.crew.connect()
-        if self.box is not None and for_shooting:
+        if self.box is not None:
             try:
                 self.box.connect()
             except BoxError as error:
-                raise UserError(f"trigger box: {error}") from error
+                if for_shooting:
+                    raise UserError(f"trigger box: {error}") from error
+                # Fetching needs no lamps; only a step that was interrupted stays undecided without the box's log.
+                self.view.say(f"without the trigger box: {error}", "warning")
         needed: dict[str, int] = {}
         for index in self.take.state().missing_steps() if for_shooting else ():
             for shot in self._step(index).shots:
@@ -125,8 +130,8 @@ class Session:
             raise UserError(
                 f"no step {', '.join(map(str, sorted(unknown)))} in this take; it has 0 to {self.steps[-1].index}"
             )
-        pairs = {shot.pair for shot in self.take.plan if shot.step in wanted and shot.pair is not None}
-        return sorted(wanted | {shot.step for shot in self.take.plan if shot.pair in pairs and shot.pair is not None})
+        pairs = {(s.pair, s.pose) for s in self.take.plan if s.step in wanted and s.polariser != "U"}
+        return sorted(wanted | {s.step for s in self.take.plan if s.polariser != "U" and (s.pair, s.pose) in pairs})
 
     def shoot(
         self, indices: Sequence[int], before: Callable[[Step], None] = lambda step: None, fetch: bool = True
@@ -138,12 +143,12 @@ class Session:
         """
         self.view.set_phase("shooting")
         chosen = [self._step(index) for index in sorted(indices)]
-        shooter = Shooter(self.take, self.crew, self.box, self.steps)
+        shooter = Shooter(self.take, self.crew, self.box)
         self.failed = {}
         try:
             for position, step in enumerate(chosen):
                 before(step)
-                problem = shooter.shoot(step, chosen[position:])
+                problem = shooter.shoot(step)
                 if problem:
                     self.failed[step.index] = problem
                     self.view.say(f"step {step.index} is missing: {problem}", "error")

@@ -1,4 +1,7 @@
-"""The trigger box of a session: which plan steps it holds, where it stands, what it says it fired."""
+"""The trigger box of a session: holds the whole plan, is armed for one step at a time, and tells what it fired.
+
+The sequence carries the take's id, so that after a crash the box's log still says which step was fired last.
+"""
 
 import time
 from collections.abc import Sequence
@@ -6,87 +9,94 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .box import BoxError, TriggerBox, find_box
-from .box_protocol import BoxLogRow, box_steps
+from .box_protocol import BoxLogRow, BoxStep, box_steps, sequence_crc
 from .plan import Step
 from .rig_models import Rig
 from .session_view import SessionView
-from .take_log import TakeLog
 
-ARM_S = 60
+ARM_S = 10
 READY_S = 15.0
+WATCHDOG_S = 10.0
 
 
 @dataclass
 class SessionBox:
-    """Loads the steps of a plan, arms, and reads the log row by row; opens the port again when the box was away."""
+    """Opens the port (again, when the box was away), loads the steps with lamps, arms, compares the log."""
 
     rig: Rig
     port: str
     take_id: str
-    log: TakeLog
+    steps: tuple[Step, ...]
     view: SessionView
     box: TriggerBox | None = None
-    loaded: tuple[int, ...] = ()
     seen_rows: int = 0
-    stray_edges: int = 0
-    armed_until_s: float = 0.0
+    seen_stray: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def lit(self) -> tuple[int, ...]:
+        """Plan step of each row of the box's sequence."""
+        return tuple(step.index for step in self.steps if step.light_mask)
+
+    def _sequence(self) -> tuple[BoxStep, ...]:
+        return box_steps(self.rig, [step for step in self.steps if step.light_mask])
+
     def connect(self) -> None:
-        """Open the port and check the box. Raises BoxError."""
+        """Open the port, check the box, load the plan unless the box still holds it. Raises BoxError."""
         self.close()
-        self.box = TriggerBox.open(find_box(self.port))
-        identity = self.box.identify()
-        self.facts = {"identity": asdict(identity), "channels": self.box.channels}
-        needed = max(light.channel for light in self.rig.lights)
-        if self.box.channels < needed:
-            raise BoxError(
-                "unsafe", f"the box has {self.box.channels} channels, the rig uses channel {needed}; correct rig.toml"
-            )
-        self.view.box = f"{identity.model} {identity.serial}"
-        self.loaded, self.armed_until_s = (), 0.0
+        self.view.box = "connecting"
+        box = TriggerBox.open(find_box(self.port))
+        try:
+            needed = max(light.channel for light in self.rig.lights)
+            if box.channels < needed:
+                raise BoxError(
+                    "unsafe", f"it has {box.channels} channels, the rig uses channel {needed}; correct the rig file"
+                )
+            box.abort()
+            box.configure(self.rig, WATCHDOG_S)
+            wanted = self._sequence()
+            if box.read_sequence_id() == self.take_id and box.crc() == sequence_crc(wanted):
+                box.sequence_id = self.take_id
+            else:
+                box.load(wanted, sequence_id=self.take_id)
+            status = box.status()
+        except BaseException:
+            box.close()
+            raise
+        self.box = box
+        self.seen_rows, self.seen_stray = status.rows, status.stray
+        self.facts = {"identity": asdict(box.identity), "channels": box.channels, "port": box.port}
+        self.view.box = f"{box.identity.model} {box.identity.serial}"
 
     def last_row(self, step: Step) -> BoxLogRow | None:
-        """The last row that the box holds from before this connection, if it is `step`'s and beyond doubt."""
-        if self.box is None or self.box.sequence_id() != self.take_id or self.box.status().stray:
+        """The last row in the box's log, if it is of this take and of `step`, and no other shutter opened since."""
+        if self.box is None:
             return None
         rows = self.box.log()
-        loads = [record["steps"] for record in self.log.records if record["event"] == "sequence"]
-        if not rows or not loads or not 0 <= rows[-1].step < len(loads[-1]):
+        if not rows or self.box.status().stray:
             return None
-        return rows[-1] if loads[-1][rows[-1].step] == step.index else None
+        return rows[-1] if self.lit[rows[-1].step] == step.index else None
 
-    def load(self, steps: Sequence[Step]) -> None:
-        """Load the steps with lamps; the box's row numbers count within them."""
-        assert self.box is not None
-        lit = [step for step in steps if step.light_mask]
-        if not lit:
-            return
-        self.box.load(box_steps(self.rig, lit), sequence_id=self.take_id)
-        self.loaded = tuple(step.index for step in lit)
-        # After a crash the box's row numbers mean something only together with this line.
-        self.log.append("sequence", steps=list(self.loaded))
-        self.seen_rows, self.stray_edges, self.armed_until_s = 0, self.box.status().stray, 0.0
+    def prepare(self, step: Step) -> str:
+        """Stand at `step`, lamps charged, polariser turned, armed for this one firing.
 
-    def prepare(self, step: Step, remaining: Sequence[Step]) -> None:
-        """Armed, standing at `step`, its lamps charged and the polariser turned. Raises BoxError.
-
-        `remaining` begins with `step`: what to load when the box stands elsewhere.
+        Returns what happened since the last step although nobody asked for it, or an empty text: then some body may
+        have made a frame of which nobody knows. Raises BoxError.
         """
         assert self.box is not None
         status = self.box.status()
-        if status.rows != self.seen_rows or status.stray != self.stray_edges or not self._stands_at(step):
-            # Something fired that was not asked for, or a step failed: nothing but a fresh start is certain.
+        surprise = ""
+        if status.rows != self.seen_rows or status.stray != self.seen_stray:
+            surprise = "a shutter opened that nobody released"
+            self.seen_rows, self.seen_stray = status.rows, status.stray
+        position = self.lit.index(step.index)
+        if status.armed or status.next_step != position:
             self.box.abort()
-            self.load(remaining)
-            status = self.box.status()
-        if not status.armed or time.monotonic() > self.armed_until_s - ARM_S / 2:
-            self.box.arm(ARM_S)
-            self.armed_until_s = time.monotonic() + ARM_S
+            self.box.go_to(position)
         self.box.wait_ready(step.light_mask, step.polariser, deadline_s=time.monotonic() + READY_S)
-
-    def _stands_at(self, step: Step) -> bool:
-        return self.seen_rows < len(self.loaded) and self.loaded[self.seen_rows] == step.index
+        if not surprise:
+            self.box.arm(ARM_S, count=1, expected=len(self.lit))
+        return surprise
 
     def new_rows(self) -> tuple[BoxLogRow, ...]:
         """Rows since the last call."""
@@ -96,34 +106,29 @@ class SessionBox:
         return rows
 
     def judge(self, step: Step, rows: Sequence[BoxLogRow]) -> str:
-        """What is wrong with the rows of one exposure of `step`, or an empty text."""
+        """What is wrong with the rows of one exposure of `step`, or an empty text. Raises BoxError."""
+        assert self.box is not None
+        stray = self.box.status().stray
+        extra, self.seen_stray = stray - self.seen_stray, stray
         if not rows:
             return "the trigger box saw no shutter open: check the sync cable of the bodies"
-        if len(rows) > 1:
-            return f"the trigger box saw {len(rows)} exposures instead of one"
+        if len(rows) > 1 or extra:
+            return "more shutters opened than were released: a body fired twice"
         row = rows[0]
         if not row.fired:
             return f"the trigger box did not fire: {row.reason}"
-        planned = self.loaded[row.step] if row.step < len(self.loaded) else None
-        if planned != step.index or row.light_mask != step.light_mask or row.polariser != step.polariser:
+        fired = self.lit[row.step] if row.step < len(self.lit) else None
+        if fired != step.index or row.light_mask != step.light_mask or row.polariser != step.polariser:
             return (
-                f"the trigger box fired step {planned} (lamps {row.light_mask:#x}, {row.polariser}) instead of "
-                f"{step.index} (lamps {step.light_mask:#x}, {step.polariser})"
+                f"the trigger box fired step {fired} (lamps {row.light_mask:#x}, polariser {row.polariser}) instead of "
+                f"{step.index} (lamps {step.light_mask:#x}, polariser {step.polariser})"
             )
         if row.inputs.bit_count() > len(step.shots):
             return f"{row.inputs.bit_count()} bodies opened their shutters instead of {len(step.shots)}"
-        return self._stray_edges()
-
-    def _stray_edges(self) -> str:
-        """Did a shutter open that nobody released?"""
-        assert self.box is not None
-        before, self.stray_edges = self.stray_edges, self.box.status().stray
-        count = self.stray_edges - before
-        return f"{count} more shutter openings than releases: a body fired twice" if count else ""
+        return ""
 
     def abort(self) -> None:
-        """Disarm; a box that does not answer any more is left alone, its arm timeout disarms it."""
-        self.loaded, self.armed_until_s = (), 0.0
+        """Disarm. Raises BoxError when the box does not answer; its watchdog disarms it then."""
         if self.box is not None:
             self.box.abort()
 

@@ -16,9 +16,7 @@ from .session_crew import Crew
 from .take import Take
 
 
-def settle_open_press(
-    take: Take, crew: Crew, box: SessionBox | None, step_of: Callable[[int], Step]
-) -> None:
+def settle_open_press(take: Take, crew: Crew, box: SessionBox | None, step_of: Callable[[int], Step]) -> None:
     """Decide an open press of the log, once and for all; notes every other unknown frame of these bodies as a stray."""
     state = take.state()
     press = state.open_press
@@ -78,9 +76,7 @@ def _unknown(take: Take, crew: Crew, name: str) -> list[CardFile]:
     return sorted(files, key=lambda f: f.name.lower().endswith((".jpg", ".jpeg")))
 
 
-def _doubt(
-    take: Take, crew: Crew, box: SessionBox | None, step: Step, found: dict[str, list[CardFile]]
-) -> str:
+def _doubt(take: Take, crew: Crew, box: SessionBox | None, step: Step, found: dict[str, list[CardFile]]) -> str:
     """Why the new frames cannot be filed under `step`, or an empty text."""
     for name, files in found.items():
         expected = 2 if crew.rig.camera(name).exposure.image_format == "RAW+JPEG" else 1
@@ -98,4 +94,3 @@ def _doubt(
     if not good or row.inputs.bit_count() != len(step.shots):
         return "the trigger box fired something else last"
     return ""
-

@@ -3,7 +3,7 @@
 Per step: note the intent, release all bodies at one instant, take exactly one new exposure per body from their events,
 and exactly one row from the trigger box, which must be the planned light. Only then the exposure is written down as
 this step's. Whatever else happens, the step is void: the bodies are asked what is on their cards, frames without a
-step are noted as strays, the box starts afresh, and the step is shot again.
+step are noted as strays, and the step is shot again.
 """
 
 import time
@@ -21,6 +21,7 @@ from .take import Take
 ATTEMPTS = 4
 LEAD_S = 0.02
 """Between the order to release and the instant of release: longer than it takes to reach all workers."""
+SURPRISES = 3
 EVENT_S = 3.0
 """A body may take this long to report a file, beyond exposure and frame interval."""
 
@@ -40,19 +41,18 @@ class Outcome:
 class Shooter:
     """Shoots steps of a take with a crew and a box (None for plans without light)."""
 
-    def __init__(self, take: Take, crew: Crew, box: SessionBox | None, steps: Sequence[Step]) -> None:
+    def __init__(self, take: Take, crew: Crew, box: SessionBox | None) -> None:
         self.take, self.crew, self.box = take, crew, box
-        self.all_steps = tuple(steps)
         self._settled = False
 
-    def shoot(self, step: Step, remaining: Sequence[Step]) -> str:
+    def shoot(self, step: Step) -> str:
         """Shoot one step, again if need be; returns an empty text, or why it could not be done."""
         view = self.crew.view
         problem = ""
         for _ in range(ATTEMPTS):
             attempt = self.take.state().attempts.get(step.index, 0)
             view.set_step(step.index, "retry" if problem else "shooting")
-            outcome = self._attempt(step, attempt, remaining)
+            outcome = self._attempt(step, attempt)
             if not outcome.problem:
                 self._record(step, attempt, outcome)
                 view.set_step(step.index, "shot")
@@ -64,9 +64,9 @@ class Shooter:
         view.set_step(step.index, "failed")
         return problem
 
-    def _attempt(self, step: Step, attempt: int, remaining: Sequence[Step]) -> Outcome:
+    def _attempt(self, step: Step, attempt: int) -> Outcome:
         bodies = [shot.camera for shot in step.shots]
-        if problem := self._ready(step, bodies, remaining):
+        if problem := self._ready(step, bodies):
             return problem
         self.take.log.append("press", step=step.index, attempt=attempt, cameras=bodies)
         at_s = time.monotonic() + (LEAD_S if len(bodies) > 1 else 0.0)
@@ -98,7 +98,7 @@ class Shooter:
             return self._settle(step, attempt, presses, rows, problem, counts)
         return Outcome(files, presses, rows, "")
 
-    def _ready(self, step: Step, bodies: Sequence[str], remaining: Sequence[Step]) -> Outcome | None:
+    def _ready(self, step: Step, bodies: Sequence[str]) -> Outcome | None:
         """Everything that must hold before the release; None when it does."""
         lost = [name for name in bodies if not self.crew.alive(name)]
         errors = self.crew.each(self.crew.reconnect, lost)[1]
@@ -113,11 +113,16 @@ class Shooter:
         try:
             if self.box.box is None:
                 self.box.connect()
-            self.box.prepare(step, remaining)
+            for _ in range(SURPRISES):
+                surprise = self.box.prepare(step)
+                if not surprise:
+                    return None
+                self.crew.view.say(surprise, "warning")
+                self._collect_strays(bodies)
         except BoxError as error:
             self.box.close()
-            return Outcome({}, {}, (), f"trigger box: {error}", hopeless=error.kind in ("unsafe", "rejected"))
-        return None
+            return Outcome({}, {}, (), f"trigger box: {error}", hopeless=error.kind == "unsafe")
+        return Outcome({}, {}, (), "shutters open all the time although nobody releases them", hopeless=True)
 
     def _settle(
         self,
@@ -128,7 +133,7 @@ class Shooter:
         problem: str,
         counts: dict[str, int],
     ) -> Outcome:
-        """After trouble: disarm, let the bodies finish, see what is on the cards; save the step if it is beyond doubt."""
+        """After trouble: disarm, let the bodies finish, look at their cards; save the step if it is beyond doubt."""
         late: tuple[BoxLogRow, ...] = ()
         if self.box is not None and step.light_mask:
             try:
@@ -183,7 +188,9 @@ class Shooter:
                 self._stray(name, stray)
 
         def forget(name: str) -> None:
-            self.crew.cameras[name].forget_events()
+            # What the listing showed is accounted for by the log now; the worker would still announce it as new.
+            while self.crew.cameras[name].wait_files(0, time.monotonic()):
+                pass
 
         self.crew.each(forget, [name for name in bodies if self.crew.alive(name)])
 

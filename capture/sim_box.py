@@ -166,7 +166,7 @@ class SimBox:
 
     def status(self, now_s: float) -> BoxStatus:
         memory = self.memory
-        armed = now_s < memory.armed_until_s
+        armed = math.isfinite(memory.armed_until_s)
         return BoxStatus(
             armed=armed,
             ready=sum(1 << number for number, lamp in enumerate(self._lamps) if lamp.is_ready(now_s)),
@@ -294,7 +294,10 @@ class SimBox:
         if not stands and not self.memory.swap:  # a box that swaps steps does not notice its polariser either
             reasons.append("polariser")
         order: tuple[Reason, ...] = ("not ready", "polariser", "duty", "strobe")
-        return next((reason for reason in order if reason in reasons), "")
+        for reason in order:
+            if reason in reasons:
+                return reason
+        return ""
 
     def _wrong_mask(self, mask: int, instead: int | None) -> int:
         every = (1 << self.channels) - 1

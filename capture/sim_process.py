@@ -49,7 +49,7 @@ class SimulatedRig:
         planned = {(s.light_mask, s.energy_permille): s for s in steps(plan, rig)}
         self.room = VirtualRoom(rig, library, self.box, tuple(planned.values()), config["seed"])
         self.room.stray_light = config["stray_light"]
-        self.port = SimBoxPort(self.box)
+        self.port = SimBoxPort(self.box, Path(config["control"]).with_name("trigger-box"))
         self.cameras: dict[str, SimCamera] = {}
         for camera, address in zip(rig.cameras, config["addresses"], strict=True):
             options = SimCameraOptions(
@@ -64,14 +64,13 @@ class SimulatedRig:
             self.cameras[camera.name] = SimCamera(options, self.room)
 
     def start(self) -> None:
-        self.port.start()
         for camera in self.cameras.values():
             camera.start()
 
     def stop(self) -> None:
         for camera in self.cameras.values():
             camera.stop()
-        self.port.stop()
+        self.port.close()
 
     def facts(self) -> dict[str, Any]:
         """What a client needs to connect."""
@@ -93,8 +92,15 @@ class SimulatedRig:
                 camera.clear_faults()
             self.box.clear_faults()
             self.room.unplugged.clear()
-        elif what == "power_cycle_box":
-            self.box.power_cycle()
+            self.port.mute(False)
+            self.port.revive()
+        elif what == "box_plug":
+            if command["plugged"]:
+                self.port.revive(command.get("power_lost", False))
+            else:
+                self.port.dead()
+        elif what == "box_mute":
+            self.port.mute(command["silent"])
         elif what == "unplug_sync":
             self.room.unplugged.add(command["camera"])
         elif what == "truncate_next":

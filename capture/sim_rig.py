@@ -1,8 +1,8 @@
 """Start a simulated rig in a process of its own, and find one that someone else started.
 
-    with VirtualRig.start(SimulatedStudio(rig_path, folders)) as virtual:
-        connections = virtual.connections
-        virtual.command("camera_fault", camera="centre", fault={"kind": "drop", "operation": "release"})
+with VirtualRig.start(SimulatedStudio(rig_path, folders)) as virtual:
+    connections = virtual.connections
+    virtual.command("camera_fault", camera="centre", fault={"kind": "drop", "operation": "release"})
 """
 
 import json
@@ -177,4 +177,3 @@ class VirtualRig:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
-

@@ -42,7 +42,7 @@ class Box(Protocol):
 
 @dataclass(frozen=True)
 class ExposureTruth:
-    """What really happened in one exposure: the light masks and polariser states in the picture, hashes of its files."""
+    """What really happened in one exposure: light masks and polariser states in the picture, hashes of its files."""
 
     camera: str
     exposure: int

@@ -1,11 +1,11 @@
 """A take on disk: the folder of one capture, opened by one program at a time.
 
-    sessions/S012_smile_20260301T101500Z/
-        data/take.json  rig.toml  take.jsonl       what it is, with which rig, what happened
-        data/raw/00_uniform_left2.cr2 ...          verified images; _r1, _r2 ... are later attempts of a step
-        data/unassigned/...                        verified frames that belong to no step: nothing is thrown away
-        data/quality.json  contact-sheet.html      made from the above, and made again whenever they change
-        bagit.txt  manifest-sha256.txt ...         once closed: a BagIt bag (RFC 8493)
+sessions/S012_smile_20260301T101500Z/
+    data/take.json  rig.toml  take.jsonl       what it is, with which rig, what happened
+    data/raw/00_uniform_left2.cr2 ...          verified images; _r1, _r2 ... are later attempts of a step
+    data/unassigned/...                        verified frames that belong to no step: nothing is thrown away
+    data/quality.json  contact-sheet.html      made from the above, and made again whenever they change
+    bagit.txt  manifest-sha256.txt ...         once closed: a BagIt bag (RFC 8493)
 """
 
 import errno
@@ -155,7 +155,9 @@ def open_take(folder: str | Path) -> Take:
     try:
         lock = _lock(folder)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({reason(error)}); mend that and run the command again") from error
+        raise UserError(
+            f"{folder}: cannot be written ({reason(error)}); mend that and run the command again"
+        ) from error
     try:
         log = TakeLog(folder / "data/take.jsonl")
     except OSError as error:
@@ -198,7 +200,9 @@ def read_manifest(folder: Path) -> tuple[TakeManifest, Rig]:
     manifest = parse_manifest(content, str(path))
     rig_path = folder / "data/rig.toml"
     if not rig_path.is_file() or sha256_file(rig_path) != manifest.rig_sha256:
-        raise UserError(f"{rig_path}: is not the rig this take was shot with (its hash differs); restore it from a copy")
+        raise UserError(
+            f"{rig_path}: is not the rig this take was shot with (its hash differs); restore it from a copy"
+        )
     return manifest, load_rig(rig_path)
 
 

@@ -161,7 +161,7 @@ class _errors_of:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise WriteError("disk_full", f"{self.path}: the disk is full; free space in {folder}") from error
         if error.errno == errno.EFBIG:
-            raise WriteError("disk_full", f"{self.path}: larger than the disk or a limit on file sizes allows") from error
+            raise WriteError("disk_full", f"{self.path}: larger than a limit on file sizes allows") from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise WriteError("read_only", f"{folder} cannot be written to: check its permissions") from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR):

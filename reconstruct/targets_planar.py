@@ -12,11 +12,12 @@ import numpy as np
 from ..capture.camera_model import PinholeCamera
 from ..capture.rigid import Array, RigidTransform
 from ..capture.target_patterns import Pattern
+from .targets_rays import undistort
 
-SAMPLES = 89
-"""Samples of a pixel that holds an edge. A Fibonacci number: in the lattice (i / 89, frac(i * 55 / 89)) no two samples
-share a column or a row, so that an edge along the pixels is placed to 1/89 px, too."""
-LATTICE_STEP = 55
+SAMPLES = 55
+"""Samples of a pixel that holds an edge. A Fibonacci number: in the lattice (i / 55, frac(i * 34 / 55)) no two samples
+share a column or a row, so that an edge along the pixels is placed to 1/55 px, too."""
+LATTICE_STEP = 34
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +26,25 @@ class PlanarView:
 
     reflectance: np.ndarray
     """(H, W, 3) float32, averaged over each pixel, black outside of the target."""
-    points_mm: np.ndarray
-    """(H, W, 3) float64 world point of the target's plane at each pixel's centre."""
-    normal: Array
-    """(3,) unit normal in world axes, towards the viewer's side."""
+    corners_mm: np.ndarray
+    """(H + 1, W + 1, 2) float64: where the pixels' corners meet the target's plane, in its own x and y."""
+    world_from_target: RigidTransform
+
+    @property
+    def normal(self) -> Array:
+        """(3,) unit normal in world axes, on the target's face."""
+        return -self.world_from_target.rotation[:, 2]
+
+    def points_mm(self) -> np.ndarray:
+        """(H, W, 3) float64 world points of the target's plane at the pixels' centres."""
+        c = self.corners_mm
+        centres = (c[:-1, :-1] + c[:-1, 1:] + c[1:, :-1] + c[1:, 1:]) / 4
+        return centres @ self.world_from_target.rotation[:, :2].T + self.world_from_target.translation_mm
 
 
 def planar_view(camera: PinholeCamera, world_from_target: RigidTransform, pattern: Pattern) -> PlanarView:
-    """See `pattern` through `camera`, with its distortion. Raises ValueError when the target shows its back."""
+    """See `pattern` through `camera`, with its distortion. A target that shows its back is black."""
     rotation = world_from_target.rotation
-    normal = -rotation[:, 2]
-    if (camera.centre_mm - world_from_target.translation_mm) @ normal <= 0:
-        raise ValueError("the target shows the camera its back")
     # a point (u, v, 0) of the target in camera axes is base @ (u, v, 1); its inverse takes rays to the plane
     to_camera = camera.cam_from_world.rotation @ rotation[:, :2]
     base = np.column_stack([to_camera, camera.cam_from_world.apply(world_from_target.translation_mm)])
@@ -45,7 +53,8 @@ def planar_view(camera: PinholeCamera, world_from_target: RigidTransform, patter
     distortion = np.array(camera.distortion, np.float64)
     shape = (camera.height_px, camera.width_px)
     corners = _plane_points(shape[0] + 1, shape[1] + 1, -0.5, intrinsics, distortion, plane_from_ray)
-    centres = _plane_points(*shape, 0.0, intrinsics, distortion, plane_from_ray)
+    if (world_from_target.translation_mm - camera.centre_mm) @ rotation[:, 2] <= 0:
+        return PlanarView(np.zeros((*shape, 3), np.float32), corners, world_from_target)
     reflectance = _average(
         corners,
         np.ascontiguousarray(pattern.x_edges_mm, np.float64),
@@ -53,32 +62,7 @@ def planar_view(camera: PinholeCamera, world_from_target: RigidTransform, patter
         np.ascontiguousarray(pattern.cells, np.int64),
         np.ascontiguousarray(pattern.reflectance, np.float64),
     )
-    return PlanarView(reflectance, centres @ rotation[:, :2].T + world_from_target.translation_mm, normal)
-
-
-@numba.njit(cache=True, nogil=True)
-def undistort(x: float, y: float, distortion: np.ndarray) -> tuple[float, float]:
-    """x/z, y/z of the ray that OpenCV's distortion (k1, k2, p1, p2) bends to (x, y); by Newton's method."""
-    k1, k2, p1, p2 = distortion[0], distortion[1], distortion[2], distortion[3]
-    u, v = x, y
-    if k1 == 0.0 and k2 == 0.0 and p1 == 0.0 and p2 == 0.0:
-        return u, v
-    for _ in range(20):
-        r2 = u * u + v * v
-        radial = 1 + r2 * (k1 + r2 * k2)
-        slope = k1 + 2 * r2 * k2  # of the radial factor along r2
-        off_x = u * radial + 2 * p1 * u * v + p2 * (r2 + 2 * u * u) - x
-        off_y = v * radial + p1 * (r2 + 2 * v * v) + 2 * p2 * u * v - y
-        du_x = radial + 2 * u * u * slope + 2 * p1 * v + 6 * p2 * u
-        cross = 2 * u * v * slope + 2 * p1 * u + 2 * p2 * v
-        dv_y = radial + 2 * v * v * slope + 6 * p1 * v + 2 * p2 * u
-        determinant = du_x * dv_y - cross * cross
-        step_u = (off_x * dv_y - off_y * cross) / determinant
-        step_v = (off_y * du_x - off_x * cross) / determinant
-        u, v = u - step_u, v - step_v
-        if abs(step_u) + abs(step_v) < 1e-13:
-            break
-    return u, v
+    return PlanarView(reflectance, corners, world_from_target)
 
 
 @numba.njit(cache=True, nogil=True)
