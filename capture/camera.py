@@ -13,7 +13,7 @@ from typing import Any
 
 from .camera_messages import CameraError, CameraIdentity, CameraStatus, CardFile, Download, Press
 from .camera_process import CameraProcess
-from .camera_settings import ALWAYS_REQUIRED
+from .camera_settings import ALWAYS_REQUIRED, Wanted
 from .rig_models import Exposure
 
 CONNECT_S = 20.0
@@ -90,9 +90,10 @@ class Camera:
         Raises CameraError "setting" (with the choices) or "denied" when one of `require` cannot be had. What else could
         not be set, or what only a switch on the body changes, is in `setting_notes`, one sentence each.
         """
-        names = ("iso", "aperture", "shutter_s", "white_balance", "image_format")
-        values = {name: getattr(exposure, name) for name in names}
-        labels, notes = self._call("apply", SETTINGS_S, values=values, require=list(require))
+        wanted = Wanted(
+            exposure.iso, exposure.aperture, exposure.shutter_s, exposure.white_balance, exposure.image_format
+        )
+        labels, notes = self._call("apply", SETTINGS_S, values=asdict(wanted), require=list(require))
         self.setting_notes = tuple(notes)
         return labels
 
@@ -103,7 +104,8 @@ class Camera:
     def press(self, at_s: float | None = None, busy_s: float = 1.0) -> Press:
         """Release at one instant (monotonic; None = now) and let go.
 
-        A body that is still busy is tried again for `busy_s`. Raises CameraError "busy", "card_full", "failed", "lost".
+        A body that is still busy is tried again for `busy_s`. Raises CameraError "busy", "card_full" or "failed"; after
+        "lost" and "timeout" it may or may not have exposed: `wait_files` after `reconnect` tells.
         """
         at_s = monotonic() if at_s is None else at_s
         deadline_s = max(at_s, monotonic()) + busy_s
@@ -113,6 +115,7 @@ class Camera:
     def wait_files(self, count: int, deadline_s: float, grace_s: float = GRACE_S) -> list[CardFile]:
         """The files of the last releases: at least `count`, more when more have appeared.
 
+        With `count` 0 it is whatever appears until the deadline: that finds exposures nobody asked for.
         `deadline_s` is a monotonic time. When events are missing then, the card's directory is compared with what was
         on it before (`via` is "listing"), for which the worker has `grace_s` before it is killed.
         Raises CameraError "timeout" with the `files` that did come.

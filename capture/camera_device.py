@@ -61,6 +61,11 @@ class Device:
         self._press: Callable[[], None] | None = None
         self._release: Callable[[], None] | None = None
 
+    @property
+    def connected(self) -> bool:
+        """Whether a session is open; it may be dead all the same."""
+        return self._camera is not None
+
     def open(self) -> None:
         """Connect."""
         gp = library()

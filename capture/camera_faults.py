@@ -68,6 +68,8 @@ def camera_error(device: Device, error: Exception, doing: Doing) -> CameraError:
 
 def answers(device: Device) -> bool:
     """Whether the connection still works: one harmless question to the camera."""
+    if not device.connected:
+        return False
     try:
         device.free_bytes()
     except library().GPhoto2Error as error:

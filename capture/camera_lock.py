@@ -12,8 +12,12 @@ from .camera_messages import CameraError
 def lock_folder() -> Path:
     """Where this user's lock files are: $XDG_RUNTIME_DIR/mesoface, else mesoface-<user id> in the temporary folder."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(runtime) / "mesoface" if runtime else Path(tempfile.gettempdir()) / f"mesoface-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shared = Path(tempfile.gettempdir()) / f"mesoface-{os.getuid()}"
+    folder = Path(runtime) / "mesoface" if runtime and Path(runtime).is_dir() else shared
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise CameraError("failed", f"{folder} cannot hold the lock files of cameras: {error.strerror}") from error
     return folder
 
 
@@ -23,7 +27,10 @@ def lock_camera(kind: str, name: str, owner_pid: int) -> int:
     `owner_pid` is the program to name to others. Raises CameraError "in_use" when another process holds the lock.
     """
     path = lock_folder() / f"camera-{kind}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise CameraError("failed", f"lock file {path}: {error.strerror}; remove it if it is nobody's") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

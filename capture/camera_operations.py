@@ -9,13 +9,15 @@ from time import monotonic
 from .camera_device import Device, Widget, library
 from .camera_faults import BUSY, camera_error
 from .camera_messages import CameraError, CameraStatus, CardFile, Download, Press
-from .camera_settings import Meaning, choose, describe_wanted, meanings, read_battery_percent, says
+from .camera_settings import Meaning, Wanted, choose, describe_wanted, meanings, read_battery_percent, says
 from .verified_write import VerifiedWriter, WriteError
 
 SPIN_S = 0.001
 """How long before its instant a release stops sleeping: long enough for a late wake-up, short on a shared core."""
-POLL_S = 0.01
+POLL_S = 0.005
 PROGRESS_S = 0.1
+SETTLE_S = 2.0
+"""How long a body may stay busy before it takes a setting, or the end of a release."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.004, 0.03
 DRAIN_EVENTS, DRAIN_S = 64, 0.02
 """Bounds of looking through what a camera has announced: some drivers repeat themselves without end."""
@@ -28,7 +30,9 @@ class Operations:
         self.device = device
         self.known: set[tuple[str, str]] = set()
         self._found: list[CardFile] = []
-        """New files that a directory listing showed before an event did, not handed out yet."""
+        """New files that a directory listing showed, not handed out yet."""
+        self._early: set[tuple[str, str]] = set()
+        """Files of this session that a listing showed; their event may still come."""
 
     def learn_card(self, known: Sequence[tuple[str, str]] | None) -> None:
         """Note which files are on the card; those not in `known`, what an earlier worker had seen, are new."""
@@ -41,22 +45,23 @@ class Operations:
         except library().GPhoto2Error as error:
             raise camera_error(self.device, error, "list") from error
 
-    def apply(self, values: dict[str, object], require: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    def apply(self, values: Wanted, require: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         """Set everything, read it back from the body: (label by meaning, notes on what could not be done).
 
         Raises CameraError "setting" or "denied" when a required meaning has no widget, no matching choice, is refused,
         or reads back as something else.
         """
-        wanted = meanings(**values)  # type: ignore[arg-type]
+        wanted = meanings(values)
         try:
             widgets = self.device.settings()
             changed = False
             for meaning in wanted:
                 widget = _widget(meaning, widgets)
-                if widget is None or says(meaning, widget.label):
+                # The capture target's label is libgphoto2's wish, not the body's state: writing it shows a refusal.
+                if widget is None or (says(meaning, widget.label) and meaning.name != "target"):
                     continue
                 if self._set(meaning, widget, meaning.name in require):
-                    changed = True
+                    changed = changed or not says(meaning, widget.label)
                     if meaning.name == "exposure_mode":
                         widgets = self.device.settings()  # other modes offer other choices
             # libgphoto2 notes what it wrote to an EOS body as the body's value. Only a new session tells the truth.
@@ -78,7 +83,7 @@ class Operations:
                 raise CameraError("setting", self._no_choice(meaning, widget))
             return False
         try:
-            self.device.write(widget, label)
+            self._write(widget, label)
         except library().GPhoto2Error as error:
             problem = camera_error(self.device, error, "setting")
             if problem.kind == "lost" or required:
@@ -86,6 +91,17 @@ class Operations:
                 raise CameraError(problem.kind, message, problem.code) from error
             return False
         return True
+
+    def _write(self, widget: Widget, label: str) -> None:
+        give_up_s = monotonic() + SETTLE_S
+        while True:
+            try:
+                self.device.write(widget, label)
+                return
+            except library().GPhoto2Error as error:
+                if error.code != BUSY or monotonic() > give_up_s:
+                    raise
+            time.sleep(LONGEST_PAUSE_S)
 
     def _compare(
         self, wanted: Sequence[Meaning], widgets: dict[str, Widget], require: Sequence[str]
@@ -165,7 +181,7 @@ class Operations:
             ended_s = monotonic()
         except library().GPhoto2Error as error:
             raise camera_error(self.device, error, "press") from error
-        self._let_go(ended_s + 2.0)
+        self._let_go(ended_s + SETTLE_S)
         return Press(started_s, ended_s, retries, tuple(stray))
 
     def _let_go(self, give_up_s: float) -> None:
@@ -197,7 +213,11 @@ class Operations:
         return files
 
     def _admit(self, file: CardFile | None) -> list[CardFile]:
-        if file is None or (file.folder, file.name) in self.known:
+        # An event is believed even when the name is known: another card may be in, or the numbering start again.
+        if file is None:
+            return []
+        if (file.folder, file.name) in self._early:
+            self._early.remove((file.folder, file.name))
             return []
         if file.folder in ("", "/"):
             raise CameraError(
@@ -214,19 +234,22 @@ class Operations:
         self._compare_card()
 
     def _compare_card(self) -> None:
+        self._early.clear()
         for folder, name in self.device.list_names():
             if (folder, name) not in self.known:
                 self.known.add((folder, name))
+                self._early.add((folder, name))
                 self._found.append(self.device.describe(folder, name, seen_s=monotonic(), via="listing"))
 
     def wait_files(self, count: int, deadline_s: float) -> list[CardFile]:
         """Files that appear until there are `count`, at most until `deadline_s`; then the card itself is asked.
 
-        Further files announced by then are in the result, too. Raises CameraError "timeout" with the files that came.
+        Further files announced by then are in the result, too; with 0 it is all that appear until the deadline.
+        Raises CameraError "timeout" with the files that came.
         """
         files: list[CardFile] = []
         try:
-            while len(files) < count and (left_s := deadline_s - monotonic()) > 0:
+            while (len(files) < count or not count) and (left_s := deadline_s - monotonic()) > 0:
                 files += self._new_files(min(left_s, POLL_S))
             if len(files) < count:
                 self._new_session()  # libgphoto2 remembers directories: only a new session reads them again

@@ -24,6 +24,17 @@ COARSE_JPEG_WORDS = {"cl", "cm", "cs", "normal", "basic", "standard", "std"}
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What a take wants of a body; the words are those of a rig file's [cameras.exposure]."""
+
+    iso: int
+    aperture: float
+    shutter_s: float
+    white_balance: str
+    image_format: str
+
+
+@dataclass(frozen=True)
 class Meaning:
     """One setting: the widgets that may hold it (first match wins) and how far a label is from the wanted value.
 
@@ -147,7 +158,7 @@ def _not_one(label: str, wanted: Any) -> float | None:
     return None if label.strip() == "1" else 0.0
 
 
-def meanings(iso: int, aperture: float, shutter_s: float, white_balance: str, image_format: str) -> tuple[Meaning, ...]:
+def meanings(wanted: Wanted) -> tuple[Meaning, ...]:
     """Every setting of a take with its wanted value, in the order in which they must be made.
 
     The exposure mode comes first: outside manual mode a body offers no shutter speeds or apertures.
@@ -168,11 +179,13 @@ def meanings(iso: int, aperture: float, shutter_s: float, white_balance: str, im
             "Single",
         ),
         Meaning("target", ("capturetarget",), _words("memory card", "card", "sdram and card"), "memory card"),
-        Meaning("format", ("imageformat", "imageformatsd", "imagequality"), _format, image_format),
-        Meaning("iso", ("iso",), _iso, iso, "switch automatic ISO off on the body"),
-        Meaning("aperture", ("aperture", "f-number"), _near(read_aperture, APERTURE_TOLERANCE), aperture),
-        Meaning("shutter", ("shutterspeed", "shutterspeed2"), _near(read_shutter_s, SHUTTER_TOLERANCE), shutter_s),
-        Meaning("white_balance", ("whitebalance",), _white_balance, white_balance),
+        Meaning("format", ("imageformat", "imageformatsd", "imagequality"), _format, wanted.image_format),
+        Meaning("iso", ("iso",), _iso, wanted.iso, "switch automatic ISO off on the body"),
+        Meaning("aperture", ("aperture", "f-number"), _near(read_aperture, APERTURE_TOLERANCE), wanted.aperture),
+        Meaning(
+            "shutter", ("shutterspeed", "shutterspeed2"), _near(read_shutter_s, SHUTTER_TOLERANCE), wanted.shutter_s
+        ),
+        Meaning("white_balance", ("whitebalance",), _white_balance, wanted.white_balance),
         Meaning("bracketing", ("aeb",), _words("off"), "off"),
         Meaning("review", ("reviewtime",), _words("none", "off"), "None"),
         Meaning("power_off", ("autopoweroff",), _zero, 0),

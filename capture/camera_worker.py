@@ -21,6 +21,7 @@ from .camera_faults import camera_error
 from .camera_lock import lock_camera
 from .camera_messages import CameraError, CardFile, Channel
 from .camera_operations import Operations
+from .camera_settings import Wanted
 
 CANNOT_GO_ON = 3
 
@@ -58,6 +59,8 @@ class Worker:
                 answer: dict[str, Any] = {"result": self.handlers()[operation](**request)}
             except CameraError as error:
                 answer = {"error": error.to_json()}
+            except library().GPhoto2Error as error:
+                answer = {"error": CameraError("failed", f"{operation}: libgphoto2: {error}", error.code).to_json()}
             self.channel.send({"id": self.request_id, **answer})
             if operation == "close":
                 return
@@ -67,7 +70,7 @@ class Worker:
         return {
             "ports": list_ports,
             "connect": self.connect,
-            "apply": lambda values, require: self.ready.apply(values, require),
+            "apply": lambda values, require: self.ready.apply(Wanted(**values), require),
             "preflight": lambda: asdict(self.ready.preflight()),
             "press": lambda at_s, give_up_s: asdict(self.ready.press(at_s, give_up_s)),
             "wait_files": lambda count, deadline_s: [asdict(f) for f in self.ready.wait_files(count, deadline_s)],

@@ -26,6 +26,10 @@ from .session_view import CameraView, SessionView
 from .take import Take
 
 
+GIVE_UP = 2
+"""So many steps in a row that could not be shot end the shooting: nobody sits still for a broken rig."""
+
+
 @dataclass(frozen=True)
 class Connections:
     """Where the bodies and the box are: "usb" or gphoto2 ports, and a serial port or "auto"."""
@@ -145,14 +149,19 @@ class Session:
         chosen = [self._step(index) for index in sorted(indices)]
         shooter = Shooter(self.take, self.crew, self.box)
         self.failed = {}
+        in_a_row = 0
         try:
             for position, step in enumerate(chosen):
                 before(step)
                 problem = shooter.shoot(step)
+                in_a_row = in_a_row + 1 if problem else 0
                 if problem:
                     self.failed[step.index] = problem
                     self.view.say(f"step {step.index} is missing: {problem}", "error")
-                if fetch:
+                if in_a_row == GIVE_UP:
+                    self.view.say("the rig cannot go on like this; mend it, then shoot the missing steps", "error")
+                    break
+                if fetch and not problem:
                     self._queue_idle_bodies(chosen[position + 1 :])
         finally:
             if self.box is not None:

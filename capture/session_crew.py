@@ -13,7 +13,8 @@ from .rig_models import Rig
 from .session_view import SessionView
 
 Result = TypeVar("Result")
-RECONNECT_TRIES = 4
+RECONNECT_S = 20.0
+"""An operator and a sitter wait for so long until a body is given up."""
 
 
 class Crew:
@@ -37,10 +38,10 @@ class Crew:
             lines = "\n".join(f"  {name}: {error}" for name, error in failures.items())
             raise UserError(f"{len(failures)} of {len(self.names)} cameras cannot be used:\n{lines}")
 
-    def _open(self, name: str) -> None:
+    def _open(self, name: str, timeout_s: float = 20.0) -> None:
         rig_camera, identity = self.rig.camera(name), self.identities[name]
         self.view.camera(name, state="connecting")
-        camera = Camera.connect(identity.port, expected_serial=rig_camera.serial)
+        camera = Camera.connect(identity.port, expected_serial=rig_camera.serial, timeout_s=timeout_s)
         try:
             self.settings[name] = camera.apply(rig_camera.exposure)
         except BaseException:
@@ -104,27 +105,26 @@ class Crew:
         """
         if name in self.cameras:
             self.cameras.pop(name).kill()
-        error: CameraError | None = None
-        for attempt in range(RECONNECT_TRIES):
+        give_up_s = time.monotonic() + RECONNECT_S
+        pause_s = 0.3
+        while True:
             self.view.camera(name, state="reconnecting")
             try:
-                self._open(name)
+                self._open(name, timeout_s=max(2.0, min(8.0, give_up_s - time.monotonic())))
                 self.view.say(f"{name}: connected again")
                 return
             except CameraError as failure:
-                error = failure
-                if failure.kind in ("wrong_camera", "setting", "in_use"):
-                    break
-                time.sleep(0.3 * 2**attempt)
-                self._look_again(name)
-        self.view.camera(name, state="lost")
-        assert error is not None
-        raise error
+                if failure.kind in ("wrong_camera", "setting", "in_use") or time.monotonic() > give_up_s:
+                    self.view.camera(name, state="lost")
+                    raise
+            time.sleep(pause_s)
+            pause_s *= 2
+            self._look_again(name, max(2.0, min(5.0, give_up_s - time.monotonic())))
 
-    def _look_again(self, name: str) -> None:
+    def _look_again(self, name: str, timeout_s: float) -> None:
         serial = self.rig.camera(name).serial
         ports = self.ports if self.ports == "usb" else (self.identities[name].port,)
-        for identity in find_cameras(ports):
+        for identity in find_cameras(ports, timeout_s):
             if identity.serial == serial:
                 self.identities[name] = identity
 

@@ -92,11 +92,21 @@ class Shooter:
         extra = [name for name, found in files.items() if len(found) != counts[name] or presses[name].stray]
         if not problem and extra:
             problem = f"{', '.join(extra)}: more than one exposure arrived"
+        if not problem:
+            problem = self._apart(presses)
         if not problem and self.box and step.light_mask:
             problem = self.box.judge(step, rows)
         if problem:
             return self._settle(step, attempt, presses, rows, problem, counts)
         return Outcome(files, presses, rows, "")
+
+    def _apart(self, presses: dict[str, Press]) -> str:
+        """Bodies that were released too far apart for one flash to reach them all."""
+        starts_s = [press.started_s for press in presses.values()] or [0.0]
+        apart_s, limit_s = max(starts_s) - min(starts_s), self.crew.rig.limits.skew_s
+        if apart_s <= limit_s:
+            return ""
+        return f"the bodies were released {1000 * apart_s:.0f} ms apart, limits.skew_s is {1000 * limit_s:.0f} ms"
 
     def _ready(self, step: Step, bodies: Sequence[str]) -> Outcome | None:
         """Everything that must hold before the release; None when it does."""
@@ -151,7 +161,7 @@ class Shooter:
             self._settled = True
             text = "; ".join(f"{name}: {error}" for name, error in errors.items())
             return Outcome({}, presses, rows, f"{problem}; {text}", hopeless=True)
-        exact = all(len(found[name]) == counts[name] for name in counts)
+        exact = all(len(found[name]) == counts[name] for name in counts) and not self._apart(presses)
         if exact and not judged and (self.box is None or not step.light_mask or _all_edges(step, rows, late)):
             return Outcome(found, presses, (*rows, *late), "", via="listing")
         self.take.log.append("void", step=step.index, attempt=attempt, reason=judged or problem)

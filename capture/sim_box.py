@@ -81,6 +81,7 @@ class SimBox:
         serial: str = "SIM0001",
         cameras: Iterable[str] = (),
         max_steps: int = 128,
+        max_rows: int = 192,
         temperature_c: float | None = 24.5,
     ):
         self.channels = channels
@@ -89,6 +90,7 @@ class SimBox:
         self.speed = speed
         self.serial = serial
         self.max_steps = max_steps
+        self.max_rows = max_rows
         self.temperature_c = temperature_c
         self.firings: list[Firing] = []
         self.memory = BoxMemory()
@@ -180,6 +182,14 @@ class SimBox:
             end=memory.end,
         )
 
+    @property
+    def is_hot(self) -> bool:
+        return self.temperature_c is not None and self.temperature_c >= HOTTEST_C
+
+    @property
+    def log_is_full(self) -> bool:
+        return len(self.memory.rows) >= self.max_rows
+
     def is_under_way(self, now_s: float) -> bool:
         """A step was triggered and its window is not over."""
         return self.memory.pending is not None or now_s < self.memory.window_until_s
@@ -256,6 +266,10 @@ class SimBox:
                 memory.rows[-1] = replace(memory.rows[-1], inputs=memory.inputs)
         elif memory.pending or time_s >= memory.armed_until_s:
             memory.stray += 1
+        elif self.log_is_full:
+            memory.stray += 1
+            self.disarm("abort")
+            self.queue_error(-223, "log full")
         elif self._take("missed_edge", memory.next):
             memory.deaf_until_s = time_s + memory.window_s / self.speed
         else:
@@ -286,7 +300,7 @@ class SimBox:
             memory.spurious_s = memory.window_until_s + (max(self.polariser_switch_s, memory.switch_s)) / self.speed
 
     def _refusal(self, step: BoxStep, due_s: float) -> Reason:
-        if self.temperature_c is not None and self.temperature_c >= HOTTEST_C:
+        if self.is_hot:
             return "hot"
         lamps = self._lamps_of(step.light_mask)
         reasons = [lamp.refusal(due_s, step.energy_permille, self.memory.strobe_allowed) for lamp in lamps]

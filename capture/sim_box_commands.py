@@ -14,7 +14,6 @@ from .box_protocol import (
     LONGEST_LINE,
     PROTOCOL,
     BoxProtocolError,
-    check_step,
     format_log,
     format_status,
     format_step,
@@ -121,7 +120,6 @@ def _add(box: "SimBox", parameters: list[str], now_s: float) -> list[str]:
     _refuse_change(box, now_s)
     if len(box.memory.steps) >= box.max_steps:
         raise BoxProtocolError(-223, ERROR_TEXTS[-223])
-    check_step(step, box.channels)
     box.memory.steps.append(box.spoil(step))
     box.steer(now_s)
     return [f"OK {len(box.memory.steps)}"]
@@ -132,6 +130,14 @@ def _get(box: "SimBox", parameters: list[str], now_s: float) -> list[str]:
     if number >= len(box.memory.steps):
         raise BoxProtocolError(-222, "step out of range")
     return [format_step(box.memory.steps[number])]
+
+
+def _set_serial(box: "SimBox", parameters: list[str], now_s: float) -> list[str]:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,12}", parameters[0]):
+        raise BoxProtocolError(-224, "serial number")
+    _refuse_if(box.status(now_s).armed, "armed")
+    box.serial = parameters[0]
+    return ["OK"]
 
 
 def _set_id(box: "SimBox", parameters: list[str], now_s: float) -> list[str]:
@@ -162,7 +168,9 @@ def _arm(box: "SimBox", parameters: list[str], now_s: float) -> list[str]:
     _refuse_if(expected != len(memory.steps), "expected steps differ")
     _refuse_if(remaining < 1, "sequence finished")
     _refuse_if(count > remaining, "count exceeds sequence")
-    if box.temperature_c is not None and box.temperature_c >= 70:
+    if box.log_is_full:
+        raise BoxProtocolError(-223, "log full")
+    if box.is_hot:
         raise BoxProtocolError(-240, "too hot")
     mask = memory.steps[memory.swap.get(memory.next, memory.next)].light_mask
     _refuse_if(mask & ~status.ready != 0, "lamps not ready")
@@ -173,6 +181,9 @@ def _arm(box: "SimBox", parameters: list[str], now_s: float) -> list[str]:
 def _fire(box: "SimBox", _: list[str], now_s: float) -> list[str]:
     _refuse_if(not box.status(now_s).armed, "not armed")
     _refuse_if(box.is_under_way(now_s), "step under way")
+    if box.log_is_full:
+        box.disarm("abort")
+        raise BoxProtocolError(-223, "log full")
     step = box.trigger("host", now_s)
     return [f"OK {step}"]
 
@@ -203,6 +214,7 @@ COMMANDS: dict[str, tuple[int, int, Answer]] = {
     "SYST:PROT?": (0, 0, lambda box, _, now_s: [PROTOCOL]),
     "SYST:CHAN?": (0, 0, lambda box, _, now_s: [str(box.channels)]),
     "SYST:TIME?": (0, 0, lambda box, _, now_s: [str(box.clock_us(now_s))]),
+    "SYST:SERIAL": (1, 1, _set_serial),
     "SYST:REC": (1, 1, _set_ms("recycle", "recycle_s", 0, 60_000, 1e-3)),
     "SYST:REC?": (0, 0, lambda box, _, now_s: _milliseconds(max(box.recycle_s, box.memory.recycle_s))),
     "SYST:POL": (1, 1, _set_ms("switch", "switch_s", 0, 60_000, 1e-3)),

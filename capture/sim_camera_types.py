@@ -76,7 +76,7 @@ class SimCameraOptions:
 
 @dataclass(frozen=True)
 class SimExposure:
-    """One exposure that a body made; `files` are names on the card (or in RAM), complete once developed."""
+    """One exposure that a body made, noted when its shutter closed; its files follow once they are developed."""
 
     index: int
     pressed_s: float

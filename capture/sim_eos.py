@@ -8,7 +8,7 @@ import queue
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .sim_camera_types import SimCameraOptions, SimExposure, SimFile, World
@@ -19,6 +19,7 @@ from .sim_ptp import Response
 
 SELF_TIMERS_S = {0x10: 10.0, 0x11: 2.0}
 BUSY, IDLE = 1, 0
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass
@@ -208,7 +209,10 @@ class EosBody:
             self._undeveloped += not in_ram
             index = len(self.exposures) + 1
         opened_s = time.monotonic()
-        self._world.shutter_opened(self.options.name, opened_s)
+        try:
+            self._world.shutter_opened(self.options.name, opened_s)
+        except Exception:
+            LOGGER.exception("%s: the world could not take the sync edge", self.options.name)
         self._sleep_until(opened_s + settings.shutter_s / self.options.speed)
         closed_s = time.monotonic()
         exposure = SimExposure(index, pressed_s, opened_s, closed_s, settings)
@@ -221,18 +225,16 @@ class EosBody:
     def _run_development(self) -> None:
         while (frame := self._frames.get()) is not None:
             made = frame.exposure
-            files: list[SimFile] = []
+            files: Sequence[SimFile] = ()
             try:
-                files.extend(
-                    self._world.develop(self.options.name, made.index, made.opened_s, made.closed_s, made.settings)
-                )
+                files = self._world.develop(self.options.name, made.index, made.opened_s, made.closed_s, made.settings)
             except Exception:
-                logging.getLogger(__name__).exception("%s: the world could not develop a frame", self.options.name)
+                LOGGER.exception("%s: the world could not develop exposure %d", self.options.name, made.index)
             if not self._sleep_until(frame.ready_s):
                 return
             self._store(frame, files)
 
-    def _store(self, frame: _Frame, files: list[SimFile]) -> None:
+    def _store(self, frame: _Frame, files: Sequence[SimFile]) -> None:
         with self.lock:
             self._undeveloped -= not frame.in_ram
             age_s = time.monotonic() - frame.exposure.opened_s

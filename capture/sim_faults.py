@@ -9,7 +9,7 @@ from .sim_ptp import Request, Response
 
 FaultKind = Literal[
     "drop",  # the body closes its connections
-    "stall",  # it stops answering this connection, for stall_s or until cleared
+    "stall",  # it does what was asked but answers only after stall_s, or when cleared
     "cut",  # it announces the whole answer, sends half and closes
     "busy",  # it answers DeviceBusy
     "card_full",  # it answers StoreFull

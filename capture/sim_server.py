@@ -97,7 +97,7 @@ class CameraServer:
         with self._lock:
             if self._listener is not None:
                 return
-            self._listener = socket.create_server((self.address, self.port), backlog=16)
+            self._listener = socket.create_server((self.address, self.port), backlog=128)
             self.port = self._listener.getsockname()[1]
             self._start(self._accept, self._listener)
 
@@ -184,14 +184,12 @@ class CameraServer:
                 self._transact(connection)
         finally:
             with self._lock:
-                is_current = self._session is session
-                if is_current:
+                if self._session is session:
+                    self._ended()  # before the next host can claim the body
                     self._session = None
                 if session.event is not None:
                     with contextlib.suppress(OSError):
                         session.event.shutdown(socket.SHUT_RDWR)
-            if is_current:
-                self._ended()
 
     def _claim(self, connection: socket.socket) -> _Session | None:
         """Make this connection the one host, unless another one is there and alive."""

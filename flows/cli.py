@@ -12,7 +12,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..capture.errors import UserError
-from . import demo, doctor, face_model_commands, rig_commands, studio_commands
+from . import (
+    capture_commands,
+    demo,
+    doctor,
+    face_model_commands,
+    rig_commands,
+    serve_command,
+    studio_commands,
+    take_commands,
+)
 
 app = App(
     name="mesoface",
@@ -22,16 +31,34 @@ app = App(
 )
 app.command(demo.demo)
 app.command(doctor.doctor)
+app.command(capture_commands.capture)
+
+take = App(name="take", help="Takes: look, verify, continue, shoot again, close, hand on.")
+take.command(take_commands.list_takes, name="list")
+for _command in (
+    take_commands.show,
+    take_commands.verify,
+    take_commands.resume,
+    take_commands.reshoot,
+    take_commands.close,
+    take_commands.clear_cards,
+    take_commands.export,
+):
+    take.command(_command)
+app.command(take)
 
 studio = App(name="studio", help="The virtual studio: render scans and portraits of virtual people with exact truth.")
 studio.command(studio_commands.render)
 studio.command(studio_commands.portrait)
 studio.command(studio_commands.verify)
+studio.command(serve_command.serve)
 app.command(studio)
 
 rig = App(name="rig", help="The rig description: cameras, lamps, polarisers, limits.")
 rig.command(rig_commands.check)
 rig.command(rig_commands.example)
+rig.command(rig_commands.cameras)
+rig.command(rig_commands.fire)
 app.command(rig)
 
 face_model = App(name="face-model", help="Face models: procedural, BFM, ICT-FaceKit, eos.")

@@ -1,6 +1,7 @@
 """`mesoface rig ...`: check a rig description, and write the example to start from."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,6 +13,9 @@ from ..capture.files import write_bytes
 from ..capture.plan import shot_plan, step_times_s, steps
 from ..capture.polarisation import film_table
 from ..capture.rig import Rig, example_rig_path, load_rig, rig_warnings
+
+if TYPE_CHECKING:
+    from ..capture.session import Connections
 
 
 def check(path: Path) -> None:
@@ -61,6 +65,102 @@ def example(out: Path = Path("rig.toml"), *, force: bool = False) -> None:
         raise UserError(f"{out} exists; choose another name, or replace it with --force")
     write_bytes(out, example_rig_path().read_bytes())
     Console().print(f"wrote {escape(str(out))}; edit it, then: mesoface rig check {escape(str(out))}")
+
+
+def cameras(path: str = "") -> int:
+    """Show the cameras that are connected, and how they fit a rig file. Exit code 1 when they don't.
+
+    Example: mesoface rig cameras rig.toml
+
+    Parameters
+    ----------
+    path
+        rig.toml, or "virtual" for the simulated rig that is running; without it all cameras on USB are listed.
+    """
+    from ..capture.camera_find import find_cameras, match_cameras
+
+    console = Console()
+    rig, connections = _rig_and_connections(path)
+    with console.status("asking the cameras"):
+        found = find_cameras(connections.cameras)
+    names = {camera.serial: camera.name for camera in rig.cameras} if rig else {}
+    table = _table("camera", "serial", "model", "port", "version")
+    for identity in found:
+        name = names.get(identity.serial, "[yellow]not in the rig[/]" if rig else "")
+        table.add_row(name, identity.serial, identity.model, identity.port, identity.version)
+    console.print(table if len(found) else "no camera answers")
+    for port, problem in found.problems.items():
+        console.print(f"[red]{escape(port)}: {escape(str(problem))}[/]", soft_wrap=True)
+    if rig is None:
+        return 0
+    try:
+        match_cameras(rig, found)
+    except UserError as error:
+        console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        return 1
+    console.print(f"[green]all {len(rig.cameras)} cameras of rig {escape(rig.name)} are there[/]")
+    return 0
+
+
+def fire(path: str, *, light: str = "", seconds: float = 20.0) -> int:
+    """Fire lamps from the trigger box without any camera: to see that each is plugged where rig.toml says.
+
+    All lamps fire one after the other, or one with --light. Exit code 1 when one does not.
+
+    Example: mesoface rig fire rig.toml --light flash3
+
+    Parameters
+    ----------
+    path
+        rig.toml, or "virtual" for the simulated rig that is running.
+    light
+        Name of one lamp.
+    seconds
+        How long to wait for a lamp to recharge.
+    """
+    import time
+
+    from ..capture.box import BoxError, TriggerBox, find_box
+    from ..capture.box_protocol import BoxStep
+    from ..capture.plan import PERMILLE_AT_UNIT_ENERGY, light_mask
+
+    rig, connections = _rig_and_connections(path)
+    if rig is None:
+        raise UserError("name the rig file: mesoface rig fire rig.toml")
+    lamps = [rig.light(light)] if light else list(rig.lights)
+    console, dark = Console(), 0
+    try:
+        with TriggerBox.open(find_box(connections.trigger_box)) as box:
+            console.print(f"{box.identity.maker} {box.identity.model} {box.identity.serial} at {escape(box.port)}")
+            box.configure(rig)
+            energies = [min(1000, max(1, round(lamp.relative_energy * PERMILLE_AT_UNIT_ENERGY))) for lamp in lamps]
+            box.load([BoxStep(light_mask([lamp]), "U", e, 0) for lamp, e in zip(lamps, energies, strict=True)])
+            for lamp in lamps:
+                box.wait_ready(light_mask([lamp]), "U", time.monotonic() + seconds)
+                box.arm(10, count=1)
+                row = box.fire()
+                state = "[green]fired[/]" if row.fired else f"[red]did not fire: {escape(row.reason)}[/]"
+                dark += not row.fired
+                console.print(f"channel {lamp.channel:>2}  {lamp.name:<12} {state}")
+    except BoxError as error:
+        raise UserError(f"trigger box: {error}") from error
+    return 1 if dark else 0
+
+
+def _rig_and_connections(path: str) -> "tuple[Rig | None, Connections]":
+    """A rig file, or the simulated rig that is running, and where its bodies and box are."""
+    from ..capture.session import Connections
+    from ..capture.sim_rig import VirtualRig
+
+    if not path:
+        return None, Connections()
+    if path == "virtual":
+        running = VirtualRig.running()
+        if running is None:
+            raise UserError("no simulated rig is running; start one in another terminal: mesoface studio serve")
+        return load_rig(running.rig_path), running.connections
+    rig = load_rig(path)
+    return rig, Connections(rig.capture.camera_ports, rig.capture.trigger_box)
 
 
 def _table(*headings: str) -> Table:

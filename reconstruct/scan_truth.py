@@ -67,7 +67,7 @@ def write_shared_truth(
     }
     uniform = {shot.camera: f"{shot.stem}.tif" for shot in plan if shot.kind == "uniform"}
     write_colmap_text(root / "truth/colmap", cameras, uniform)
-    write_json(root / "cameras.json", _cameras(cameras, rig))
+    write_json(root / "cameras.json", cameras_description(cameras, rig))
     write_json(root / "lights.json", lights_description(rig, options))
     maps = head.skin
     write_tiff(root / UV_FILES["displacement_mm"], maps.displacement_mm, unit="mm", along="base normal")
@@ -130,7 +130,8 @@ def write_view_truth(folder: ScanFolder, name: str, truth: ViewTruth, base_depth
     folder.record(*view_truth_files(name, base_depth_mm is not None))
 
 
-def _cameras(cameras: dict[str, PinholeCamera], rig: Rig) -> dict[str, Any]:
+def cameras_description(cameras: dict[str, PinholeCamera], rig: Rig) -> dict[str, Any]:
+    """Content of cameras.json: intrinsics, poses, sensor; `distortion` only for lenses that have some."""
     sensor = Sensor()
     return {
         "pixel_convention": "pixel centres at integer coordinates; COLMAP adds 0.5 to cx, cy",
@@ -160,6 +161,7 @@ def _cameras(cameras: dict[str, PinholeCamera], rig: Rig) -> dict[str, Any]:
                 "cy_px": c.cy_px,
                 "rotation_cam_from_world": c.cam_from_world.rotation.tolist(),
                 "translation_mm_cam_from_world": c.cam_from_world.translation_mm.tolist(),
+                **({"distortion": list(c.distortion)} if c.has_distortion else {}),
             }
             for name, c in cameras.items()
         },

@@ -20,6 +20,7 @@ from .targets_sphere import (
     MIRROR_INDEX,
     ROOM,
     Ball,
+    Window,
     ball_window,
     highlight_point,
     mirror_highlight,
@@ -66,6 +67,7 @@ class TargetScene:
             "chart": chart_pattern(targets),
         }
         self._views: dict[tuple[str, int], PlanarView] = {}
+        self._rooms: dict[tuple[str, int], tuple[Window, np.ndarray]] = {}
         self._lock = Lock()
 
     def light(self, shot: Shot) -> np.ndarray:
@@ -97,8 +99,7 @@ class TargetScene:
         assert shot.pose is not None  # only dark frames have no target, and they have no lamp either
         placement, camera = self.placements[shot.pose], self.cameras[shot.camera]
         if placement.target in ("board", "card", "chart"):
-            components: LightComponents = self._flat(shot, placement, light)
-            split = None
+            components, split = self._flat(shot, placement, light), None
         elif placement.target == "sphere":
             components, split = self._mirror(shot, camera, placement, light)
         else:
@@ -120,15 +121,12 @@ class TargetScene:
     def _mirror(
         self, shot: Shot, camera: PinholeCamera, placement: Placement, light: RigLight
     ) -> tuple[LightComponents, HighlightSplit | None]:
-        ball = self.ball(placement)
-        window = ball_window(camera, ball)
-        components = _dark(camera)
+        ball, components = self.ball(placement), _dark(camera)
+        window, mirrored = self._room(shot.camera, placement, ball)
         if light.role == "uniform":
-            components.diffuse[window.slices] = mirror_surrounding(camera, ball, window, light.relative_energy, 0.0)[
-                ..., None
-            ]
+            components.diffuse[window.slices] = light.relative_energy * mirrored[..., :1]
             return components, None
-        components.diffuse[window.slices] = mirror_surrounding(camera, ball, window, ROOM, 0.8)[..., None]
+        components.diffuse[window.slices] = ROOM * mirrored[..., 1:]
         spot, highlight = mirror_highlight(camera, ball, point_flash(light))
         components.specular[spot.slices] = highlight
         return components, self._split(shot, light, self.highlight_mm(shot, light.name), MIRROR_INDEX)
@@ -161,26 +159,37 @@ class TargetScene:
         film_deg = film_angle_deg(self.rig.cross_camera, light, self.rig.subject.target_mm)
         film = film_axis_world(light.position_mm, light.aim_mm, film_deg)
         analyser = analyser_axis_world(pinhole, _analyser_deg(body))
-        return HighlightSplit(
-            *specular_transfer(points_mm, pinhole.centre_mm, light.position_mm, film, analyser, index)
-        )
+        shares = specular_transfer(points_mm, pinhole.centre_mm, light.position_mm, film, analyser, index)
+        return HighlightSplit(*(np.asarray(share, np.float32) for share in shares))
+
+    def _room(self, camera: str, placement: Placement, ball: Ball) -> tuple[Window, np.ndarray]:
+        """The mirror ball's window and its surrounding in it (h, w, 2): all white; a room with a bright ceiling."""
+        key = (camera, placement.pose)
+        if key not in self._rooms:  # small, so all are kept; two threads may both compute one, to the same end
+            pinhole = self.cameras[camera]
+            window = ball_window(pinhole, ball)
+            self._rooms[key] = window, mirror_surrounding(pinhole, ball, window, gradients=(0.0, 0.8))
+        return self._rooms[key]
 
     def _view(self, camera: str, placement: Placement) -> PlanarView:
         """The target as a camera sees it; the last few are kept, because many lamps light the same card."""
         key = (camera, placement.pose)
         with self._lock:
-            if key not in self._views:
+            view = self._views.get(key)
+        if view is None:
+            view = planar_view(self.cameras[camera], placement.world_from_target(), self.patterns[placement.target])
+            with self._lock:
                 while len(self._views) >= KEPT_VIEWS:
                     del self._views[next(iter(self._views))]
-                self._views[key] = planar_view(
-                    self.cameras[camera], placement.world_from_target(), self.patterns[placement.target]
-                )
-            return self._views[key]
+                self._views[key] = view
+        return view
 
 
 def point_flash(light: RigLight) -> PointFlash:
     """A rig's flash in world axes."""
-    return PointFlash(np.array(light.position_mm), np.array(light.aim_mm), light.relative_energy, light.falloff_exponent)
+    return PointFlash(
+        np.array(light.position_mm), np.array(light.aim_mm), light.relative_energy, light.falloff_exponent
+    )
 
 
 def vignette(camera: PinholeCamera, share: float) -> np.ndarray:

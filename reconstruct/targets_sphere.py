@@ -50,10 +50,10 @@ class Window:
     def shape(self) -> tuple[int, int]:
         return self.bottom - self.top, self.right - self.left
 
-    def pixels(self, right: float, down: float) -> Array:
-        """(N, 2) image points of all its pixels, that much off their centres."""
-        columns, rows = np.meshgrid(np.arange(self.left, self.right) + right, np.arange(self.top, self.bottom) + down)
-        return np.stack([columns.ravel(), rows.ravel()], axis=1)
+    def pixels(self) -> Array:
+        """(N, 2) centres of all its pixels, row by row."""
+        columns, rows = np.meshgrid(np.arange(self.left, self.right), np.arange(self.top, self.bottom))
+        return np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64)
 
 
 def ball_window(camera: PinholeCamera, ball: Ball) -> Window:
@@ -95,16 +95,20 @@ def highlight_point(ball: Ball, camera_mm: Array, light_mm: Array) -> Array:
     return ball.centre_mm + ball.radius_mm * normal
 
 
-def mirror_surrounding(camera: PinholeCamera, ball: Ball, window: Window, level: float, gradient: float) -> np.ndarray:
-    """The mirror ball in soft light, (h, w) float32: `level` from the side, (1 + gradient) times that from above."""
-    total = np.zeros(window.shape).ravel()
-    for right, down in _offsets(BALL_SAMPLES):
-        directions = ray_directions(camera, window.pixels(right, down))
+def mirror_surrounding(camera: PinholeCamera, ball: Ball, window: Window, gradients: tuple[float, ...]) -> np.ndarray:
+    """The mirror ball in soft light, (h, w, n) float32, one layer per surrounding.
+
+    Each surrounding shines with 1 from the sides and with 1 + gradient from straight above.
+    """
+    rising = np.array(gradients)
+    total = np.zeros((window.shape[0] * window.shape[1], len(rising)))
+    for offset in _offsets(BALL_SAMPLES):
+        directions = ray_directions(camera, window.pixels() + offset)
         hit, _, normals = meet(ball, camera.centre_mm, directions)
         cosine = -np.sum(directions[hit] * normals, axis=1)
         mirrored_up = (directions[hit] + 2 * cosine[:, None] * normals)[:, 1]
-        total[hit] += _reflectance(cosine, MIRROR_INDEX) * level * (1 + gradient * mirrored_up)
-    return (total / BALL_SAMPLES**2).reshape(window.shape).astype(np.float32)
+        total[hit] += _reflectance(cosine, MIRROR_INDEX)[:, None] * (1 + mirrored_up[:, None] * rising)
+    return (total / BALL_SAMPLES**2).reshape(*window.shape, len(rising)).astype(np.float32)
 
 
 def mirror_highlight(camera: PinholeCamera, ball: Ball, flash: PointFlash) -> tuple[Window, np.ndarray]:
@@ -118,19 +122,20 @@ def mirror_highlight(camera: PinholeCamera, ball: Ball, flash: PointFlash) -> tu
     axis = _unit(flash.aim_mm - flash.position_mm)
     # radiance of a disc that gives, from afar, the intensity of the studio's point flash
     brightness = flash.energy * (REFERENCE_DISTANCE_MM / LAMP_RADIUS_MM) ** 2
-    total = np.zeros(window.shape).ravel()
-    for right, down in _offsets(HIGHLIGHT_SAMPLES):
-        directions = ray_directions(camera, window.pixels(right, down))
-        hit, points, normals = meet(ball, camera.centre_mm, directions)
-        cosine = -np.sum(directions[hit] * normals, axis=1)
-        mirrored = directions[hit] + 2 * cosine[:, None] * normals
-        slope = -(mirrored @ axis)  # above 0: towards the lamp's face
-        distance = ((points - flash.position_mm) @ axis) / np.where(slope > 0, slope, np.nan)
-        beside = points + distance[:, None] * mirrored - flash.position_mm
-        seen = (distance > 0) & (np.sum(beside * beside, axis=1) < LAMP_RADIUS_MM**2)
-        light = np.where(seen, brightness * np.maximum(slope, 1e-9) ** (flash.falloff_exponent - 1), 0.0)
-        total[hit] += _reflectance(cosine, MIRROR_INDEX) * light
-    return window, (total / HIGHLIGHT_SAMPLES**2).reshape(window.shape).astype(np.float32)
+    # the window is small: all rays of all its pixels at once
+    samples = (window.pixels()[:, None] + _offsets(HIGHLIGHT_SAMPLES)).reshape(-1, 2)
+    directions = ray_directions(camera, samples)
+    hit, points, normals = meet(ball, camera.centre_mm, directions)
+    cosine = -np.sum(directions[hit] * normals, axis=1)
+    mirrored = directions[hit] + 2 * cosine[:, None] * normals
+    slope = -(mirrored @ axis)  # above 0: towards the lamp's face
+    distance = ((points - flash.position_mm) @ axis) / np.where(slope > 0, slope, np.nan)
+    beside = points + distance[:, None] * mirrored - flash.position_mm
+    seen = (distance > 0) & (np.sum(beside * beside, axis=1) < LAMP_RADIUS_MM**2)
+    light = np.zeros(len(samples))
+    light[hit] = np.where(seen, brightness * np.maximum(slope, 1e-9) ** (flash.falloff_exponent - 1), 0.0)
+    light[hit] *= _reflectance(cosine, MIRROR_INDEX)
+    return window, light.reshape(-1, HIGHLIGHT_SAMPLES**2).mean(1).reshape(window.shape).astype(np.float32)
 
 
 def satin_ball(
@@ -142,15 +147,14 @@ def satin_ball(
     the pixels' centres, on or beside the ball.
     """
     diffuse, specular = np.zeros(window.shape).ravel(), np.zeros(window.shape).ravel()
-    for right, down in _offsets(BALL_SAMPLES):
-        directions = ray_directions(camera, window.pixels(right, down))
+    for offset in _offsets(BALL_SAMPLES):
+        directions = ray_directions(camera, window.pixels() + offset)
         hit, points, normals = meet(ball, camera.centre_mm, directions)
         to_light = _unit(flash.position_mm - points)
         received = flash.irradiance(points) * np.maximum(np.sum(to_light * normals, axis=1), 0)
         diffuse[hit] += GLOSS_ALBEDO * received
         specular[hit] += np.pi * _microfacets(normals, -directions[hit], to_light) * received
-    pixels = window.pixels(0.0, 0.0)
-    directions = ray_directions(camera, pixels)
+    directions = ray_directions(camera, window.pixels())
     nearest = camera.centre_mm + directions * (directions @ (ball.centre_mm - camera.centre_mm))[:, None]
     hit, points, _ = meet(ball, camera.centre_mm, directions)
     nearest[hit] = points
@@ -166,8 +170,7 @@ def _microfacets(normals: Array, to_camera: Array, to_light: Array) -> Array:
     """Value (N,) of the GGX lobe for unpolarised light, 0 where lamp or camera is behind the surface."""
     half = _unit(to_camera + to_light)
     cos_half, cos_in, cos_out, cos_facet = (
-        np.sum(a * b, axis=1)
-        for a, b in ((half, normals), (to_light, normals), (to_camera, normals), (half, to_light))
+        np.sum(a * b, axis=1) for a, b in ((half, normals), (to_light, normals), (to_camera, normals), (half, to_light))
     )
     alpha2 = GLOSS_ROUGHNESS**4
     facets = alpha2 / (np.pi * (cos_half**2 * (alpha2 - 1) + 1) ** 2)

@@ -115,10 +115,16 @@ def _serve(pipe: Connection, options: tuple[SimCameraOptions, ...], raw_bytes: i
 # The driver's side
 
 
+def driver() -> Any:
+    """The gphoto2 module (it has no types)."""
+    import gphoto2
+
+    return gphoto2
+
+
 def open_camera(port_path: str) -> Any:
     """A gphoto2 Camera, initialised; use it within `standard_input_kept`."""
-    import gphoto2 as gp
-
+    gp = driver()
     abilities, ports = gp.CameraAbilitiesList(), gp.PortInfoList()
     abilities.load()
     ports.load()
@@ -132,8 +138,7 @@ def open_camera(port_path: str) -> Any:
 @contextmanager
 def connected(port_path: str, target: str = "Memory card", **settings: str) -> Iterator[Any]:
     """A camera that shoots to the card, with these settings made; disconnected in the end, whatever happened."""
-    import gphoto2 as gp
-
+    gp = driver()
     with standard_input_kept():
         camera = open_camera(port_path)
         try:
@@ -178,8 +183,7 @@ def press(camera: Any, held_s: float = 0.0) -> None:
 
 def new_files(camera: Any, count: int, timeout_s: float = 3.0) -> list[str]:
     """Names of the next `count` files the camera tells of; fewer when they do not come in time."""
-    import gphoto2 as gp
-
+    gp = driver()
     names: list[str] = []
     end_s = time.monotonic() + timeout_s
     while len(names) < count and time.monotonic() < end_s:
@@ -191,7 +195,6 @@ def new_files(camera: Any, count: int, timeout_s: float = 3.0) -> list[str]:
 
 def download(camera: Any, name: str, folder: str = FOLDER) -> bytes:
     """Bytes of a file."""
-    import gphoto2 as gp
-
+    gp = driver()
     file = camera.file_get(folder, name, gp.GP_FILE_TYPE_NORMAL)
     return bytes(memoryview(file.get_data_and_size()))

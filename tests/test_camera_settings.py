@@ -1,9 +1,13 @@
 """Settings are found by meaning, in the words of old and new versions of libgphoto2 and of other makers."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from mesoface.capture.camera_settings import (
     Meaning,
+    Wanted,
     choose,
     meanings,
     press_and_release,
@@ -20,9 +24,11 @@ NEW_FORMATS = ("L", "cL", "M", "S1", "mRAW", "cRAW", "RAW + S1", "RAW + cL", "RA
 NIKON_FORMATS = ("JPEG Basic", "JPEG Fine", "NEF (Raw)", "NEF+Basic", "NEF+Fine")
 
 
-def meaning(name: str, **values) -> Meaning:
-    wanted = dict(iso=100, aperture=11, shutter_s=0.1, white_balance="Flash", image_format="RAW") | values
-    return next(m for m in meanings(**wanted) if m.name == name)
+WANTED = Wanted(iso=100, aperture=11, shutter_s=0.1, white_balance="Flash", image_format="RAW")
+
+
+def meaning(name: str, **values: Any) -> Meaning:
+    return next(m for m in meanings(replace(WANTED, **values)) if m.name == name)
 
 
 @pytest.mark.parametrize(
@@ -96,12 +102,14 @@ def test_words():
     assert says(meaning("review"), "None") and not says(meaning("review"), "2 seconds")
     assert says(meaning("focus"), "Manual") and not says(meaning("focus"), "One Shot")
     # an EOS body's live view switch reads 2 until it was used
-    assert says(meaning("viewfinder"), "2") and says(meaning("viewfinder"), "0") and not says(meaning("viewfinder"), "1")
+    assert (
+        says(meaning("viewfinder"), "2") and says(meaning("viewfinder"), "0") and not says(meaning("viewfinder"), "1")
+    )
 
 
 def test_exposure_mode_is_set_first():
     # in other modes a body offers no shutter speeds
-    order = [m.name for m in meanings(100, 8, 0.1, "Flash", "RAW")]
+    order = [m.name for m in meanings(WANTED)]
     assert order.index("exposure_mode") < min(order.index(name) for name in ("iso", "aperture", "shutter"))
 
 

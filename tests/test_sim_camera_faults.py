@@ -77,9 +77,9 @@ def test_refused_release(body: SimCameraProcess, kind: Any, code: int):
 
 def test_duplicate_and_missing_exposures(body: SimCameraProcess):
     with connected(body.ports[0], imageformat="RAW") as camera:
-        for kind, count in (("duplicate_trigger", 2), ("no_exposure", 0)):
+        for fault, count in ((Fault("duplicate_trigger"), 2), (Fault("no_exposure"), 0)):
             before = exposures(body)
-            inject(body, Fault(kind))
+            inject(body, fault)
             press(camera)
             assert len(new_files(camera, count + 1, timeout_s=0.5)) == count
             assert exposures(body) == before + count
@@ -154,10 +154,10 @@ def test_frozen_body_answers_nobody_until_cleared(body: SimCameraProcess):
         inject(body, Fault("freeze"))
         time.sleep(0.1)
         frames = exposures(body)
+        assert code_of(open_camera, body.ports[0]) in (IO, TIMEOUT)
         assert code_of(drain, camera) == TIMEOUT
-        assert exposures(body) == frames
-    assert code_of(open_camera, body.ports[0]) in (IO, TIMEOUT)
-    body.call(0, "clear_faults")
+        assert exposures(body) == frames > 0  # no shutter moves
+        body.call(0, "clear_faults")
     with connected(body.ports[0], drivemode="Single", imageformat="RAW") as camera:
         press(camera)
         assert len(new_files(camera, 1)) == 1

@@ -1,0 +1,335 @@
+"""`mesoface take ...`: look at takes, continue them, shoot parts again, check them, close them, hand them on."""
+
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..capture.bag import is_bag, write_bag
+from ..capture.calibration_plan import calibration_plan
+from ..capture.errors import UserError
+from ..capture.session import Session
+from ..capture.session_view import SessionView
+from ..capture.sim_rig import VirtualRig
+from ..capture.take import Take, opened_take, read_manifest, read_take, takes_in
+from ..capture.take_manifest import utc_now
+from ..capture.take_report import report_state, verify_take
+from .capture_board import shown
+from .capture_commands import connections_of, guide
+from .capture_run import run_session
+from .take_quality import judge_take, read_quality, write_quality
+
+console = Console(highlight=False)
+STATUS_STYLES = {"complete": "green", "closed": "green", "incomplete": "yellow", "damaged": "bold red"}
+
+
+def list_takes(sessions: Path = Path("sessions")) -> None:
+    """List the takes of a folder: what they are, how complete, how good.
+
+    Example: mesoface take list sessions
+
+    Parameters
+    ----------
+    sessions
+        Folder that holds takes.
+    """
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("take", "kind", "frames", "status", "quality"):
+        table.add_column(heading, no_wrap=heading == "take", overflow="fold")
+    folders = takes_in(sessions)
+    for folder in folders:
+        try:
+            manifest, _, state = read_take(folder)
+            report = report_state(folder, manifest, state)
+        except UserError as error:
+            table.add_row(folder.name, "", "", "[bold red]damaged[/]", escape(str(error)))
+            continue
+        quality = read_quality(folder)
+        table.add_row(
+            folder.name,
+            manifest.kind,
+            f"{report.verified}/{report.shots}",
+            f"[{STATUS_STYLES[report.status]}]{report.status}[/]",
+            quality.verdict if quality else "",
+        )
+    console.print(table if folders else f"no takes in {escape(str(sessions))}")
+
+
+def show(take: Path) -> None:
+    """Show one take: its frames, where each came from, and what is missing.
+
+    Parameters
+    ----------
+    take
+        Folder of the take.
+    """
+    manifest, _, state = read_take(take)
+    console.print(
+        f"[bold]{escape(take.name)}[/]  {manifest.kind}, shot {manifest.created_utc}, rig {manifest.rig_name}"
+    )
+    console.print(f"operator {manifest.operator or '-'}, consent {manifest.consent or 'no reference'}", soft_wrap=True)
+    if manifest.notes:
+        console.print(escape(manifest.notes), soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("step", "frame", "light", "file", "MB", "from card", "sha256"):
+        table.add_column(heading, no_wrap=heading != "from card", overflow="fold")
+    for shot in state.plan:
+        file = state.image(shot.index)
+        light = f"{shot.light_mask:#05x} {shot.polariser}" if shot.light_mask else "none"
+        if file is None:
+            where = "[yellow]on the card[/]" if state.current(shot.index) else "[red]missing[/]"
+            table.add_row(str(shot.step), shot.stem, light, where, "", "", "")
+        else:
+            card = f"{file.serial} {file.card_name}"
+            size = f"{file.bytes / 1e6:.1f}"
+            table.add_row(str(shot.step), shot.stem, light, file.path, size, card, file.sha256[:12])
+    console.print(table)
+    report = report_state(take, manifest, state)
+    console.print(f"[{STATUS_STYLES[report.status]}]{report.status}[/]: {report.verified} of {report.shots} frames")
+    for line in report.lines:
+        console.print(f"  {escape(line)}", soft_wrap=True)
+
+
+def verify(take: Path, *, quality: bool = False) -> int:
+    """Read every file of a take again and compare it with what was verified; closed takes also as a bag.
+
+    Exit code 1 when anything differs or is missing.
+
+    Parameters
+    ----------
+    take
+        Folder of the take.
+    quality
+        Judge the images again and rewrite quality.json and the contact sheet (not for a closed take).
+    """
+    report = verify_take(take)
+    console.print(f"[{STATUS_STYLES[report.status]}]{report.status}[/]: {report.verified} of {report.shots} frames")
+    for line in report.lines:
+        console.print(f"  {escape(line)}", soft_wrap=True)
+    verdict = "accept"
+    if quality:
+        with opened_take(take) as opened:
+            _refuse_closed(opened)
+            found = judge_take(opened)
+            write_quality(opened, found)
+            verdict = found.verdict
+            console.print(f"quality: [bold]{verdict}[/]")
+            for reason in found.reasons:
+                console.print(f"  {escape(reason)}", soft_wrap=True)
+    return 0 if report.status in ("complete", "closed") and verdict == "accept" else 1
+
+
+def resume(take: Path, *, virtual: bool = False, shoot: bool = False, live: bool = True, yes: bool = False) -> int:
+    """Continue a take after a crash of the program, a camera or the machine: fetch all that is still on the cards.
+
+    Damaged files are set aside and fetched again. Nothing is shot unless asked for.
+
+    Example: mesoface take resume sessions/S012_smile_20260301T101500Z
+
+    Parameters
+    ----------
+    take
+        Folder of the take.
+    virtual
+        On the simulated rig of `mesoface studio serve`.
+    shoot
+        Also shoot the steps that were never exposed; the subject must be in the chair.
+    live
+        Show the live board.
+    yes
+        Calibration takes: don't wait for Enter before each placement.
+    """
+    with opened_take(take) as opened, _running(virtual) as rig:
+        _refuse_closed(opened)
+        before = _guidance(opened, rig, yes)
+        return run_session(
+            opened,
+            connections_of(opened.rig, rig),
+            shoot=shoot,
+            guidance=before,
+            live=live and opened.manifest.kind == "scan",
+        ).exit_code
+
+
+def reshoot(take: Path, *, steps: str = "missing", virtual: bool = False, live: bool = True, yes: bool = False) -> int:
+    """Shoot steps of a take again; the earlier frames stay on disk. Both frames of a pair are shot together.
+
+    Example: mesoface take reshoot sessions/S012_smile_20260301T101500Z --steps 13,14
+
+    Parameters
+    ----------
+    take
+        Folder of the take.
+    steps
+        Comma-separated step numbers, "missing", or "quality": those that the last check wants again.
+    virtual
+        On the simulated rig of `mesoface studio serve`.
+    live
+        Show the live board.
+    yes
+        Calibration takes: don't wait for Enter before each placement.
+    """
+    with opened_take(take) as opened, _running(virtual) as rig:
+        _refuse_closed(opened)
+        wanted = _chosen_steps(opened, steps)
+        if not wanted:
+            console.print("nothing to shoot again")
+            return 0
+        before = _guidance(opened, rig, yes)
+        return run_session(
+            opened,
+            connections_of(opened.rig, rig),
+            steps=wanted,
+            guidance=before,
+            live=live and opened.manifest.kind == "scan",
+        ).exit_code
+
+
+def close(take: Path, *, accept: bool = False) -> int:
+    """Close a take as a BagIt bag: complete, verified, accepted; afterwards it is never changed.
+
+    Check it anywhere with `bagit.py --validate TAKE` or, inside the folder, `sha256sum -c manifest-sha256.txt`.
+
+    Parameters
+    ----------
+    take
+        Folder of the take.
+    accept
+        Close it although frames are missing or the quality check wants steps again; the bag says so.
+    """
+    report = verify_take(take)
+    if report.status == "closed":
+        console.print(f"{escape(str(take))} is closed already and unaltered")
+        return 0
+    if report.status == "damaged":
+        raise UserError(f"{take} cannot be closed:\n" + "\n".join(f"  {line}" for line in report.lines))
+    with opened_take(take) as opened:
+        quality = None
+        if opened.manifest.kind == "scan":
+            quality = judge_take(opened)
+            write_quality(opened, quality)
+        verdict = quality.verdict if quality else "not judged"
+        if (report.status != "complete" or verdict in ("reshoot", "reject")) and not accept:
+            reasons = [*report.lines, *(quality.reasons if quality else ())]
+            raise UserError(
+                f"{take} is {report.status}, quality: {verdict}; mend it or close it as it is with --accept:\n"
+                + "\n".join(f"  {line}" for line in reasons)
+            )
+        if not opened.state().closed:
+            opened.log.append("closed", status=report.status, quality=verdict)
+        manifest = opened.manifest
+        count = write_bag(
+            take,
+            {
+                "Bagging-Date": f"{utc_now():%Y-%m-%d}",
+                "Bag-Software-Agent": f"mesoface {version('mesoface')}",
+                "External-Identifier": f"{take.name} {manifest.take_id}",
+                "Mesoface-Take-Status": report.status,
+                "Mesoface-Quality": verdict,
+            },
+        )
+    console.print(f"closed: {count} files, {escape(str(take))}", soft_wrap=True)
+    return 0
+
+
+def clear_cards(take: Path, *, yes: bool = False, virtual: bool = False) -> int:
+    """Delete from the cameras' cards the frames of this take whose copies on disk are read again and found right.
+
+    Nothing else ever deletes from a card.
+
+    Parameters
+    ----------
+    take
+        Folder of the take.
+    yes
+        Don't ask.
+    virtual
+        On the simulated rig of `mesoface studio serve`.
+    """
+    with opened_take(take) as opened, _running(virtual) as rig:
+        files = [f for f in opened.state().files if f.key not in opened.state().cleared]
+        if not files:
+            console.print("no frame of this take is left on the cards")
+            return 0
+        if not yes:
+            answer = console.input(f"delete {len(files)} verified frames from the cards? [y/N] ")
+            if answer.strip().lower() not in ("y", "yes"):
+                console.print("nothing was deleted")
+                return 1
+        if is_bag(take):
+            raise UserError(f"{take} is closed; clear the cards before closing, or delete in the camera's menu")
+        view = SessionView()
+        with shown(view, opened, console, False), Session(opened, connections_of(opened.rig, rig), view) as session:
+            session.connect(for_shooting=False)
+            deleted, problems = session.clear_cards()
+    console.print(f"{deleted} frames deleted from the cards")
+    for problem in problems:
+        console.print(f"  [red]{escape(problem)}[/]", soft_wrap=True)
+    return 1 if problems else 0
+
+
+def export(take: Path, *, out: Path, layout: Literal["flat", "rti", "colmap"] = "flat", raw: bool = False) -> None:
+    """Hand a take on to other tools: developed images in a plain folder, for RTI, or for COLMAP.
+
+    flat: all frames as 16-bit linear TIFF (or the RAW files) with frames.csv. rti: the parallel frames of the centre
+    view as JPEG with lights.lp. colmap: the uniform views with a COLMAP text model of the rig's nominal cameras.
+
+    Example: mesoface take export sessions/S012_smile_20260301T101500Z --out rti --layout rti
+
+    Parameters
+    ----------
+    take
+        Folder of the take.
+    out
+        New or empty folder.
+    layout
+        flat, rti or colmap.
+    raw
+        flat: copy the RAW files instead of developing them.
+    """
+    from ..capture.export import export_take
+
+    count = export_take(take, out, layout, raw=raw)
+    console.print(f"{count} files in {escape(str(out))}", soft_wrap=True)
+
+
+def _refuse_closed(take: Take) -> None:
+    if is_bag(take.folder):
+        raise UserError(f"{take.folder} is closed; a closed take is never changed. Shoot a new one")
+
+
+def _chosen_steps(take: Take, text: str) -> list[int]:
+    if text == "missing":
+        return take.state().missing_steps()
+    if text == "quality":
+        quality = read_quality(take.folder)
+        if quality is None:
+            raise UserError(f"{take.folder}: was not judged yet; run: mesoface take verify {take.folder} --quality")
+        return list(quality.steps)
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(f'steps "{text}": expected numbers such as 13,14, or "missing", or "quality"') from None
+
+
+def _guidance(take: Take, virtual: VirtualRig | None, yes: bool):
+    if take.manifest.kind == "scan":
+        return lambda step: None
+    return guide(calibration_plan(take.rig, take.manifest.kind), virtual, yes)
+
+
+@contextmanager
+def _running(virtual: bool) -> Iterator[VirtualRig | None]:
+    if not virtual:
+        yield None
+        return
+    rig = VirtualRig.running()
+    if rig is None:
+        raise UserError("no simulated rig is running; start one in another terminal: mesoface studio serve")
+    yield rig
