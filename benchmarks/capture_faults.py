@@ -30,13 +30,14 @@ from mesoface.capture.plan import shot_plan, take_plan
 from mesoface.capture.rig import example_rig_path, load_rig
 from mesoface.capture.session import Connections, Session
 from mesoface.capture.session_view import SessionView
-from mesoface.capture.sim_rig import RenderedFolder, SimulatedStudio, VirtualRig
+from mesoface.capture.sim_rig import RenderedFolder, SimulatedStudio, VirtualRig, scaled_rig_text
 from mesoface.capture.take import create_take, open_take, read_take
 from mesoface.capture.take_report import verify_take
 from mesoface.capture.take_tidy import drop_copies, set_aside
 from mesoface.reconstruct.studio import render_scan
 from mesoface.reconstruct.studio_options import StudioOptions
 
+SIZE = (240, 160)
 RUNS_PER_RIG = 8
 ROUNDS = 4
 """How often an operator resumes and shoots again before giving up."""
@@ -91,7 +92,7 @@ def campaign_rig(speed: float) -> str:
     text = example_rig_path().read_text()
     text = text.replace("shutter_s = 0.1,", f"shutter_s = {0.1 * speed:g},")
     text = text.replace("flash_delay_s = 0.06", f"flash_delay_s = {0.06 * speed:g}")
-    return text.replace("span_s = 5.0", "span_s = 30.0")
+    return scaled_rig_text(text.replace("span_s = 5.0", "span_s = 30.0"), *SIZE)
 
 
 def shoot(folder: Path, connections: Connections, mode: str, steps: list[int]) -> None:
@@ -331,14 +332,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first run")
     parser.add_argument("--speed", type=float, default=5.0, help="bodies and box faster than life")
-    parser.add_argument("--scan", type=Path, help="rendered scan of the shipped rig (default: a tiny one)")
+    parser.add_argument("--scan", type=Path, help="tiny rendered scan of the shipped rig (default: made now)")
     parser.add_argument("--no-quality", action="store_true", help="leave the image checks out")
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="mesoface-campaign-"))
     scan = options.scan
     if scan is None:
         scan = work / "scan"
-        render_scan(load_rig(example_rig_path()), StudioOptions(width_px=240, height_px=160, samples=4), scan)
+        render_scan(load_rig(example_rig_path()), StudioOptions(width_px=SIZE[0], height_px=SIZE[1], samples=4), scan)
     campaign = Campaign(scan, work, options.seed, options.speed, not options.no_quality)
     started = time.monotonic()
     for number in range(options.first, options.first + options.runs):

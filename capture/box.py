@@ -221,26 +221,37 @@ class TriggerBox:
         Raises BoxError("mismatch") when the log belongs to another sequence than the one this object loaded: the box
         was restarted or another program used it.
         """
+        command = f"LOG? {first}"
         for last in (False, True):
             try:
-                sequence_id, rows = parse_log(self._link.ask(f"LOG? {first}"), first)
+                sequence_id, rows = parse_log(self._link.ask(command), first)
                 break
             except BoxProtocolError as error:
                 if last:
-                    raise _strange(self.port, "LOG?") from error
-        if self.sequence_id is not None and sequence_id != self.sequence_id:
-            raise BoxError(
-                "mismatch",
-                f"the log of the trigger box at {self.port} belongs to sequence {sequence_id!r}, not to this one "
-                f"({self.sequence_id!r}): it lost power or another program used it. Resume the take to load it again.",
-            )
+                    raise _strange(self.port, command) from error
+            except BoxError as error:
+                if error.code == -222:  # fewer rows than `first`: is it another log?
+                    self._check_sequence_id(self.read_sequence_id())
+                raise
+        self._check_sequence_id(sequence_id)
         return rows
 
+    def _check_sequence_id(self, found: str) -> None:
+        if self.sequence_id is not None and found != self.sequence_id:
+            raise BoxError(
+                "mismatch",
+                f"the log of the trigger box at {self.port} belongs to sequence {found!r}, not to this one "
+                f"({self.sequence_id!r}): it lost power or another program used it. Resume the take to load it again.",
+            )
+
     def wait_row(self, index: int, deadline_s: float) -> BoxLogRow:
-        """Row `index` of the log as soon as it exists. Raises BoxError("timeout"): no edge reached the box."""
+        """Row `index` of the log, the next one to come, as soon as it exists.
+
+        Raises BoxError: timeout when no edge reached the box, mismatch as `log` does.
+        """
         while True:
-            if self.status().rows > index:
-                return self.log(index)[0]
+            if rows := self.log(index):
+                return rows[0]
             if time.monotonic() >= deadline_s:
                 raise BoxError(
                     "timeout",

@@ -66,11 +66,14 @@ class BoxLink:
         again = command.partition(" ")[0].endswith("?") if retry is None else retry
         with self._lock:
             try:
-                return self._ask_once(command, timeout_s)
+                lines = self._ask_once(command, timeout_s)
             except BoxError as error:
                 if not again or error.kind not in ("mute", "garbage"):
                     raise
-            return self._ask_once(command, timeout_s)
+                lines = self._ask_once(command, timeout_s)
+            if lines[0].startswith("ERR"):
+                self._raise_rejected(command, lines[0])
+            return lines
 
     def close(self) -> None:
         """Close the port; never raises."""
@@ -101,8 +104,6 @@ class BoxLink:
                 wanted = 2 + self._log_lines(lines[0], command)
                 # A long log takes its time: 60 characters a row at 115200 baud are 5 ms.
                 deadline_s = max(deadline_s, time.monotonic() + 1.0 + 0.01 * wanted)
-        if lines[0].startswith("ERR"):
-            self._raise_rejected(command, lines[0])
         return lines
 
     def _log_lines(self, header: str, command: str) -> int:

@@ -83,7 +83,7 @@ def _check_values(number: int, step: BoxStep, names: dict[int, str], shutter_s: 
     unknown = [channel for channel in _channels(step.light_mask) if channel not in names]
     if unknown:
         _refuse(f"step {number} fires channel {unknown[0]}, on which the rig file has no lamp: add it under [[lights]]")
-    if step.delay_us and step.delay_us * 1e-6 >= shutter_s:
+    if step.delay_us and step.delay_us >= round(shutter_s * 1e6):
         _refuse(
             f"step {number}: its lamps fire {step.delay_us / 1000:.0f} ms after the first shutter opened, when a "
             f"shutter of {shutter_s * 1000:.0f} ms is closed again; lower capture.flash_delay_s or open longer"
@@ -110,8 +110,8 @@ def _check_lamp(name: str, firings: Sequence[tuple[int, float, int]], recycle_s:
         if run > STROBE_RUN and not strobe_confirmed:
             _refuse(
                 f'step {number} is the flash number {run} in a row of lamp "{name}" at more than 3 per second. '
-                "Flashing at 3 to 30 Hz can cause epileptic seizures: space the flashes out, or confirm strobing when nobody "
-                "sensitive can see it"
+                "Flashing at 3 to 30 Hz can cause epileptic seizures: space the flashes out, or confirm strobing when "
+                "nobody sensitive can see it"
             )
         last_s, charged_s = time_s, time_s + recycle_s * energy / 1000
 

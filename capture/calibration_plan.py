@@ -32,9 +32,9 @@ Target = Literal["board", "sphere", "card", "gloss_ball", "chart"]
 # Any six from the start already do.
 BOARD_PLACES = (
     (0, 0, 0, 0, 0, 0), (0, 0, 60, 25, 0, 15), (0, 0, 30, -25, 0, -15), (0, 0, 0, 0, 25, 10), (0, 0, -40, 0, -25, -10),
-    (0, 0, -40, 0, 0, 80), (80, 40, 0, -15, -10, 10), (-80, 40, 0, 15, -10, -10), (80, -40, 0, -15, 10, -10),
-    (-80, -40, 0, 15, 10, 10), (0, 0, 80, 15, 15, 20), (0, 0, -80, -15, -15, -20), (50, 0, 40, 22, 0, 45),
-    (-50, 0, -50, -22, 0, -45), (0, 30, 0, 0, 20, 170),
+    (0, 0, -40, 0, 0, 80), (110, 60, 30, -10, -10, 10), (-110, 60, 30, 10, -10, -10), (110, -60, 30, -10, 10, -10),
+    (-110, -60, 30, 10, 10, 10), (0, 0, 80, 15, 15, 20), (0, 0, -80, -15, -15, -20), (90, 0, -20, 22, 0, 45),
+    (-90, 0, -20, -22, 0, -45), (0, 30, 0, 0, 20, 170),
 )  # fmt: skip
 # A flash is located by its directions from these places, so they lie far apart.
 SPHERE_PLACES = ((-90, -40, 30), (90, -40, 30), (0, 75, -20), (0, 0, 90), (-90, 50, -40), (90, 50, -40))
@@ -138,8 +138,8 @@ def _board(rig: Rig) -> CalibrationPlan:
     exposures, placements = _Exposures(rig, "board"), []
     for pose in range(targets.board_poses):
         x, y, z, turn, tilt, roll = BOARD_PLACES[pose % len(BOARD_PLACES)]
-        if pose >= len(BOARD_PLACES):  # a second round: everything mirrored, and the board on its other side
-            x, y, turn, tilt, roll = -x, -y, -turn, -tilt, roll + 90
+        if pose >= len(BOARD_PLACES):  # a second round: everything mirrored, the board upside down
+            x, y, turn, tilt, roll = -x, -y, -turn, -tilt, roll + 180
         placements.append(_place(rig, pose, "board", (x, y, z), turn, tilt, roll))
         exposures.uniform(f"board{pose:02d}", pose)
     across, down = targets.board_squares

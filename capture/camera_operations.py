@@ -180,6 +180,7 @@ class Operations:
                 pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
             ended_s = monotonic()
         except library().GPhoto2Error as error:
+            self._found = stray + self._found  # the next answer tells of them
             raise camera_error(self.device, error, "press") from error
         self._let_go(ended_s + SETTLE_S)
         return Press(started_s, ended_s, retries, tuple(stray))

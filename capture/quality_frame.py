@@ -27,7 +27,7 @@ from .rig_models import Rig
 
 Image = NDArray[np.float32]
 
-PREVIEW_ROWS = 96
+PREVIEW_ROWS = 200
 # Pictures up to this width are looked at in full, wider ones in bins of whole 2 x 2 blocks.
 VIEW_WIDTH_PX = 1000
 # A pixel whose every colour is below this share of the white level is black.

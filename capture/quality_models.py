@@ -1,6 +1,6 @@
 """What is measured on the frames of a take and what follows from it: plain data, as JSON in `quality.json`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -19,7 +19,7 @@ HISTOGRAM_STOPS = 12.0
 class FrameFacts(BaseModel):
     """Numbers of one frame, from one reading of its file. Levels are shares of the white level above black.
 
-    The two pictures are left out of JSON: `preview` (about 96 px high, whole frame) and `face` (box of the face),
+    The two pictures are left out of JSON: `preview` (200 px high, whole frame) and `face` (box of the face),
     both (h, w, 3) float32 linear camera RGB.
     """
 
@@ -42,14 +42,10 @@ class FrameFacts(BaseModel):
     mean_rgb: tuple[float, float, float] = Field(description="mean level of the face")
     face_level: float = Field(description="mean green level of the face")
     brightest: float = Field(description="99.9th percentile of the level in the whole frame")
-    histogram: tuple[int, ...] = Field(
-        description="pixels per bin, see HISTOGRAM_BINS and HISTOGRAM_STOPS"
-    )
+    histogram: tuple[int, ...] = Field(description="pixels per bin, see HISTOGRAM_BINS and HISTOGRAM_STOPS")
     sharpness: float = Field(description="contrast of fine skin detail, noise removed")
     noise: float | None = Field(description="noise over signal at 18 % of the white level; None in a dark frame")
-    noise_is_bound: bool = Field(
-        description="texture is as fine as the pixels: the noise is at most this"
-    )
+    noise_is_bound: bool = Field(description="texture is as fine as the pixels: the noise is at most this")
     fingerprint: str = Field(description="CRC-32 of the pixels: equal for copies of one exposure")
     mm_per_px: float = Field(description="size of a pixel of `face` at the subject")
     view_px: tuple[int, int] = Field(description="width and height of the whole picture at the scale of `face`")
@@ -78,15 +74,24 @@ class Finding(BaseModel):
 
 
 class Figure(BaseModel):
-    """The worst value of one check over the take, beside its limit."""
+    """The worst value of one check over the take, beside its limit. `value` None: could not be measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    value: float | None = Field(description="None: could not be measured")
+    value: float | None
     unit: str
-    limit: str = Field(description="the limit in words, for example 'at most 0.03'")
-    passed: bool
+    at_least: float | None = None
+    at_most: float | None = None
+    error: float = Field(default=0.0, description="how far the measurement may be off; the limit is taken this wider")
+
+    @property
+    def passed(self) -> bool:
+        """Within the limits, or not measured."""
+        low, high = self.at_least, self.at_most
+        if self.value is None:
+            return True
+        return (low is None or self.value >= low - self.error) and (high is None or self.value <= high + self.error)
 
 
 class ShotQuality(BaseModel):
@@ -162,12 +167,17 @@ DARK_LEVEL = 0.004
 """A face below this share of the white level is unlit: the darkest skin in crossed light lies several times higher."""
 
 
-def names(shots: "tuple[Shot, ...] | list[Shot]") -> str:
-    """Shots as the operator knows them: "flash3 crossed, flash4 parallel"."""
-    return ", ".join(shot_name(shot) for shot in shots)
+MOST_NAMES = 5
+
+
+def names(shots: Sequence[Shot]) -> str:
+    """Shots as the operator knows them: "flash3 crossed, flash4 parallel"; long lists are cut."""
+    listed = ", ".join(shot_name(shot) for shot in shots[:MOST_NAMES])
+    return listed + (f" and {len(shots) - MOST_NAMES} more" if len(shots) > MOST_NAMES else "")
 
 
 def shot_name(shot: Shot) -> str:
+    """A shot in the operator's words."""
     if shot.pair is not None:
         return f"{shot.lights[0]} {'crossed' if shot.kind == 'cross' else shot.kind}"
     return f"{shot.kind} {shot.camera}"

@@ -48,6 +48,11 @@ class ColourRatios:
     shape: tuple[int, int]
     mm_per_px: float
 
+    @property
+    def radius_mm(self) -> float:
+        """Root-mean-square distance of the face's points from its middle, about: what a turn is weighted with."""
+        return 0.35 * self.mm_per_px * min(self.shape)
+
 
 def colour_ratios(face: Image, mask: NDArray[np.bool_], mm_per_px: float) -> ColourRatios:
     """Prepare the box of a face (h, w, 3), linear RGB in shares of the white level, for `measure_shift`."""
@@ -87,7 +92,7 @@ def measure_shift(reference: ColourRatios, moved: ColourRatios) -> Shift:
     if reference.shape != moved.shape or len(reference.levels) != len(moved.levels):
         raise ValueError(f"{reference.shape=} {moved.shape=}: faces of one size expected")
     guess_mm = np.zeros(3)  # right, down in mm; turn in radians times the face's radius in mm
-    radius_mm = 0.35 * reference.mm_per_px * min(reference.shape)
+    radius_mm = reference.radius_mm
     overlap = 0.0
     for (mm_per_px, ratios, weight), (_, other, other_weight) in zip(reference.levels, moved.levels, strict=True):
         guess_mm, overlap = _refine(guess_mm, radius_mm, mm_per_px, ratios, weight, other, other_weight)

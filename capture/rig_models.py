@@ -172,7 +172,7 @@ class Limits(Table):
         default=0.002, ge=0, le=1, description="share of a frame's pixels that may be at the white level, 0 to 1"
     )
     black_share: Number = Field(
-        default=0.7, ge=0, le=1, description="share of a frame's pixels that may be black, background included, 0 to 1"
+        default=0.7, ge=0, le=1, description="share of the face's box that may be black, background included, 0 to 1"
     )
     leak_max: Number = Field(
         default=0.01, gt=0, le=1, description="share of the specular light the crossed image may keep, 0 to 1"

@@ -92,7 +92,7 @@ class SimBox:
         self.max_steps = max_steps
         self.max_rows = max_rows
         self.temperature_c = temperature_c
-        self.firings: list[Firing] = []
+        self._firings: list[Firing] = []
         self.memory = BoxMemory()
         self._cameras = list(cameras)
         self._lamps = [Lamp(speed) for _ in range(channels)]
@@ -114,8 +114,13 @@ class SimBox:
 
     def firings_between(self, start_s: float, end_s: float) -> list[Firing]:
         """Light emitted from `start_s` to `end_s`, both included, in order."""
+        return [firing for firing in self.firings if start_s <= firing.time_s <= end_s]
+
+    @property
+    def firings(self) -> list[Firing]:
+        """All light emitted so far, in order."""
         with self.present():
-            return [firing for firing in self.firings if start_s <= firing.time_s <= end_s]
+            return list(self._firings)
 
     def handle_line(self, line: str) -> list[str]:
         """Answer one command line, without its newline; [] for an empty line."""
@@ -144,12 +149,12 @@ class SimBox:
     @property
     def faults(self) -> tuple[BoxFault, ...]:
         """Faults still to come."""
-        with self._lock:
+        with self.present():
             return tuple(self._faults.pending)
 
     def take_line_fault(self, *kinds: BoxFaultKind) -> BoxFault | None:
         """A fault of the serial line that is due now, counted down once."""
-        with self._lock:
+        with self.present():
             return self._faults.take(*kinds, steps={row.step for row in self.memory.rows})
 
     # -- what the command line needs
@@ -323,7 +328,7 @@ class SimBox:
         shown = OTHER_STATE[driven.polariser] if self._take("stuck_polariser", step) else driven.polariser
         energy = round(driven.energy_permille * 0.3) if self._take("weak_flash", step) else driven.energy_permille
         if mask := driven.light_mask & ~dark:
-            self.firings.append(Firing(step, mask, shown, max(1, energy), due_s))
+            self._firings.append(Firing(step, mask, shown, max(1, energy), due_s))
 
     def _log(self, pending: Pending, driven: BoxStep, reason: Reason) -> None:
         row = BoxLogRow(

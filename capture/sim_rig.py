@@ -8,6 +8,7 @@ with VirtualRig.start(SimulatedStudio(rig_path, folders)) as virtual:
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -49,6 +50,12 @@ class SimulatedStudio:
     size_px: tuple[int, int] | None = None
     stray_light: float = 0.0
     seed: int = 0
+
+
+def scaled_rig_text(text: str, width_px: int, height_px: int) -> str:
+    """A rig file whose bodies deliver frames of another size: what a simulated rig of rendered frames is."""
+    text = re.sub(r"\bwidth_px\s*=\s*\d+", f"width_px = {width_px}", text)
+    return re.sub(r"\bheight_px\s*=\s*\d+", f"height_px = {height_px}", text)
 
 
 def runtime_folder() -> Path:

@@ -46,11 +46,8 @@ def read_log(path: Path) -> LogContent:
     chain, torn = START, False
     *lines, tail = data.split(b"\n")
     for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
+        record = _parse(line)
+        if record is None:
             # A torn line stays where the crash left it; what was written next says so.
             if number < len(lines) and b'"event":"torn"' in lines[number].replace(b" ", b""):
                 continue
@@ -65,7 +62,24 @@ def read_log(path: Path) -> LogContent:
                 f"{path}: line {number} does not follow from the lines before it: the log was edited; restore it"
             )
         records.append(record)
-    return LogContent(tuple(records), torn or bool(tail), chain)
+    if tail:
+        # Only the newline is missing, or the line was cut off.
+        whole = _parse(tail)
+        found = whole.pop("chain", None) if whole else None
+        if whole is None or found != _link(chain, whole):
+            torn = True
+        else:
+            records.append(whole)
+            chain = _link(chain, whole)
+    return LogContent(tuple(records), torn, chain)
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
 class TakeLog:

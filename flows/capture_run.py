@@ -1,9 +1,7 @@
 """Run a session for the command line: board, checks as frames arrive, verdict, contact sheet, what to do next."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..capture.camera_messages import CameraError
-from ..capture.files import write_json
 from ..capture.plan import Step
 from ..capture.session import Connections, Session
 from ..capture.session_view import SessionView
@@ -60,6 +57,7 @@ def run_session(
                 if shoot:
                     wanted = session.take.state().missing_steps() if steps is None else session.with_partners(steps)
                     session.shoot(wanted, guidance)
+                quality.release()
                 failures = session.fetch()
             except CameraError as error:
                 view.say(str(error), "error")
@@ -100,15 +98,3 @@ def describe(folder: Path, result: SessionResult) -> None:
             steps = ",".join(map(str, quality.steps))
             console.print(f"  mesoface take reshoot {escape(str(folder))} --steps {steps}", soft_wrap=True)
         console.print(f"contact sheet: {escape(str(folder / 'data/contact-sheet.html'))}", soft_wrap=True)
-
-
-def save_summary(path: Path, result: SessionResult) -> None:
-    """A machine-readable copy of the outcome for scripts."""
-    write_json(path, json.loads(json.dumps({"status": result.report.status, "lines": list(result.report.lines)})))
-
-
-def worker_pool() -> ProcessPoolExecutor:
-    """Two processes that look at frames: decoding holds the interpreter's lock."""
-    import multiprocessing
-
-    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))

@@ -12,7 +12,7 @@ from ..capture.rig import example_rig_path
 from ..capture.sim_rig import SimulatedStudio, VirtualRig
 from ..capture.take_manifest import TakeKind
 from ..reconstruct.studio_options import parse_size
-from .virtual_studio import virtual_folders
+from .virtual_studio import virtual_folders, virtual_rig_file
 
 console = Console(highlight=False)
 ALL_KINDS: tuple[TakeKind, ...] = ("scan", "board", "sphere", "flat", "chart", "dark")
@@ -64,7 +64,8 @@ def serve(
     """
     if VirtualRig.running() is not None:
         raise UserError("a simulated rig is running already; end it first (Ctrl-C in its terminal)")
-    path = rig or example_rig_path()
+    frame_px = parse_size(raw_size or size)
+    path = virtual_rig_file(rig or example_rig_path(), frame_px)
     kinds = ALL_KINDS if targets else ("scan",)
     folders = virtual_folders(path, kinds, size, subject, expression, motion_mm)
     studio = SimulatedStudio(
@@ -72,7 +73,7 @@ def serve(
         folders,
         speed=speed,
         bytes_per_s=usb_mb_s * 1e6 if usb_mb_s > 0 else None,
-        size_px=parse_size(raw_size) if raw_size else None,
+        size_px=frame_px if raw_size else None,
         stray_light=stray_light,
     )
     with VirtualRig.start(studio) as running:

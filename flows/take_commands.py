@@ -1,7 +1,7 @@
 """`mesoface take ...`: look at takes, continue them, shoot parts again, check them, close them, hand them on."""
 
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from ..capture.errors import UserError
 from ..capture.session import Session
 from ..capture.session_view import SessionView
 from ..capture.sim_rig import VirtualRig
-from ..capture.take import Take, opened_take, read_manifest, read_take, takes_in
+from ..capture.take import Take, opened_take, read_take, takes_in
 from ..capture.take_manifest import utc_now
 from ..capture.take_report import report_state, verify_take
 from .capture_board import shown
@@ -311,7 +311,7 @@ def _chosen_steps(take: Take, text: str) -> list[int]:
         quality = read_quality(take.folder)
         if quality is None:
             raise UserError(f"{take.folder}: was not judged yet; run: mesoface take verify {take.folder} --quality")
-        return list(quality.steps)
+        return list(quality.reshoot_steps)
     try:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:

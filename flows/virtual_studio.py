@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..capture.calibration_plan import calibration_plan
+from ..capture.files import write_text
 from ..capture.plan import take_plan
 from ..capture.rig import example_rig_path, load_rig
 from ..capture.rig_models import Rig
-from ..capture.sim_rig import RenderedFolder, SimulatedStudio, VirtualRig
+from ..capture.sim_rig import RenderedFolder, SimulatedStudio, VirtualRig, scaled_rig_text
 from ..capture.take_manifest import TakeKind
 from ..reconstruct.studio import render_scan
 from ..reconstruct.studio_options import StudioOptions, parse_size
@@ -36,7 +37,8 @@ def rendered_scan(rig_path: Path, options: StudioOptions, progress: Progress) ->
 
 def rendered_targets(rig_path: Path, kind: TakeKind, options: StudioOptions, progress: Progress) -> RenderedFolder:
     """The frames of a calibration take."""
-    from ..reconstruct.targets import TargetOptions, render_calibration
+    from ..reconstruct.targets import render_calibration
+    from ..reconstruct.targets_scene import TargetOptions
 
     rig = load_rig(rig_path)
     folder = cache_folder() / f"{kind}-{_fingerprint(rig_path, options)}"
@@ -68,6 +70,15 @@ def virtual_folders(
     return tuple(folders)
 
 
+def virtual_rig_file(path: Path, size_px: tuple[int, int]) -> Path:
+    """The rig file of a simulated rig: as `path`, with bodies that deliver frames of the rendered size."""
+    text = scaled_rig_text(path.read_text(encoding="utf-8"), *size_px)
+    made = cache_folder() / f"rig-{hashlib.sha256(text.encode()).hexdigest()[:12]}.toml"
+    if not made.exists():
+        write_text(made, text)
+    return made
+
+
 @contextmanager
 def virtual_rig(kind: TakeKind, size: str, subject: int, expression: str) -> Iterator[VirtualRig]:
     """The simulated rig that `mesoface studio serve` runs, else one of its own for as long as the body lasts."""
@@ -75,7 +86,7 @@ def virtual_rig(kind: TakeKind, size: str, subject: int, expression: str) -> Ite
     if running is not None:
         yield running
         return
-    path = example_rig_path()
+    path = virtual_rig_file(example_rig_path(), parse_size(size))
     folders = virtual_folders(path, (kind,), size, subject, expression)
     with VirtualRig.start(SimulatedStudio(path, folders)) as started:
         yield started

@@ -128,10 +128,11 @@ def test_placements_say_where_and_how():
         "left, rotated 15 degrees clockwise as the camera sees it."
     )
     assert board[8].text == (
-        "Hold the board where the face will be: 8 cm to the subject's left and 4 cm lower, turned 15 degrees to the "
-        "subject's right and tilted 10 degrees up, rotated 10 degrees counter-clockwise as the camera sees it."
+        "Hold the board where the face will be: 11 cm to the subject's left, 6 cm lower and 3 cm nearer to the centre "
+        "camera, turned 10 degrees to the subject's right and tilted 10 degrees up, rotated 10 degrees "
+        "counter-clockwise as the camera sees it."
     )
-    assert board[8].centre_mm == (80, -30, 0)
+    assert board[8].centre_mm == (110, -50, 30)
     assert calibration_plan(rig, "sphere").placements[2].text == (
         "Put the mirror ball where the face will be: 7.5 cm higher and 2 cm further from the centre camera."
     )
@@ -165,9 +166,10 @@ def test_every_camera_sees_enough_of_every_placement():
             inside = ((pixels > 0) & (pixels < [pinhole.width_px, pinhole.height_px])).all(1)
             assert inside.sum() > 60, (camera.name, placement.text)
             seen.append(pixels[inside])
-        middle = [pinhole.width_px / 2, pinhole.height_px / 2]
-        reach = np.abs(np.concatenate(seen) - middle) / middle
-        assert (reach > 0.8).any(0).all() and ((reach > 0.75).all(1)).any(), camera.name  # the corners of the view too
+        middle = np.array([pinhole.width_px / 2, pinhole.height_px / 2])
+        reach = (np.concatenate(seen) - middle) / middle
+        for corner in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+            assert (reach * corner).min(1).max() > 0.7, (camera.name, corner)
         for placement in calibration_plan(rig, "sphere").placements:
             pixel, depth_mm = pinhole.project(np.array([placement.centre_mm]))
             radius_px = pinhole.fx_px * 35 / depth_mm[0]
@@ -187,9 +189,8 @@ def test_pattern_is_opencvs_board(squares, dictionary):
     targets = Targets(board_squares=squares, board_dictionary=dictionary, board_square_mm=24.0, board_marker_mm=16.0)
     pattern = board_pattern(targets)
     assert pattern.size_mm == pytest.approx((24.0 * squares[0], 24.0 * squares[1]))
-    scale = 6 if dictionary == "DICT_5X5_250" else 6
     modules = int(cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, dictionary)).markerSize) + 2
-    pixels = 24 * modules * scale // 8  # a whole number of pixels for every edge
+    pixels = 6 * modules  # a whole number of pixels for every edge: square, marker 2/3, its margin 1/6
     board = charuco_board(targets).generateImage((squares[0] * pixels, squares[1] * pixels), marginSize=0)
     x, y = (((np.arange(count * pixels) + 0.5) / pixels - count / 2) * 24.0 for count in squares)
     columns = np.searchsorted(pattern.x_edges_mm, x, side="right") - 1
@@ -211,7 +212,9 @@ def test_svg_board_is_in_millimetres(tmp_path):
     assert (root.get("width"), root.get("height"), root.get("viewBox")) == ("297mm", "210mm", "0 0 297 210")
     path = root.find("{http://www.w3.org/2000/svg}path")
     assert path is not None
-    boxes = np.array([[float(v) for v in re.split("[Mhvz ]+", part)[:4]] for part in (path.get("d") or "").split("M")[1:]])
+    boxes = np.array(
+        [[float(v) for v in re.split("[Mhvz ]+", part)[:4]] for part in (path.get("d") or "").split("M")[1:]]
+    )
     assert boxes[:, 0].min() == pytest.approx(28.5) and (boxes[:, 0] + boxes[:, 2]).max() == pytest.approx(268.5)
     ruler = boxes[boxes[:, 2] > 99]
     assert len(ruler) == 1 and ruler[0, 2] == 100

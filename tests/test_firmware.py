@@ -541,9 +541,9 @@ def test_arming_needs_charged_lamps(box: TriggerBox):
 def test_firmware_and_simulator_answer_alike(firmware: Path, tmp_path: Path):
     """Random commands, sound and broken, to both at once: every answer is the same."""
     rng = random.Random(20260)
-    headers = """*IDN? *RST *CLS SYST:ERR? SYST:PROT? SYST:CHAN? SYST:REC SYST:REC? SYST:POL SYST:WDOG? SYST:STROBE SEQ:CLR
-        SEQ:ADD SEQ:ADD SEQ:ADD SEQ:ADD SEQ:LEN? SEQ:GET? SEQ:CRC? SEQ:ID SEQ:ID? SEQ:NEXT SEQ:NEXT? SEQ:WIN SEQ:WIN?
-        ARM ARM ABORT LOG? seq:len? FOO""".split()
+    headers = """*IDN? *RST *CLS SYST:ERR? SYST:PROT? SYST:CHAN? SYST:REC SYST:REC? SYST:POL SYST:WDOG? SYST:STROBE
+        SEQ:CLR SEQ:ADD SEQ:ADD SEQ:ADD SEQ:ADD SEQ:LEN? SEQ:GET? SEQ:CRC? SEQ:ID SEQ:ID? SEQ:NEXT SEQ:NEXT? SEQ:WIN
+        SEQ:WIN? ARM ARM ABORT LOG? seq:len? FOO""".split()
     parts = "0 1 2 3 5 10 100 1000 60000 3FF 400 P X U u 1A ,, x-1 4294967296 600 0007".split()
     made = (SimBench(), FirmwareBench(firmware, tmp_path))
     lines = [Line(each.path) for each in made]
