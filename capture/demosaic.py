@@ -80,7 +80,7 @@ def _bin(mosaic: Image, cfa: Cfa, rgb: Image, top: int, bottom: int) -> None:
 
 def _kernels(method: Method) -> dict[str, Image]:
     table = MALVAR if method == "malvar" else BILINEAR
-    kernels = {name: np.array(eighths, np.float32) / 8 for name, eighths in table.items()}
+    kernels = {name: np.array(eighths, np.float32) / np.float32(8) for name, eighths in table.items()}
     return kernels | {"column": np.ascontiguousarray(kernels["row"].T)}
 
 

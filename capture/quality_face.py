@@ -58,7 +58,7 @@ class FaceSurface:
 
     def cells(self, face: np.ndarray) -> NDArray[np.float32]:
         """Mean colour (n, 3) of a face's box (h, w, 3) in every cell inside the face."""
-        return cv2.resize(face, GRID[::-1], interpolation=cv2.INTER_AREA)[self.mask]
+        return np.asarray(cv2.resize(face, GRID[::-1], interpolation=cv2.INTER_AREA), np.float32)[self.mask]
 
 
 def nominal_camera(rig: Rig, camera: RigCamera) -> PinholeCamera:
@@ -135,7 +135,7 @@ def _view(rig: Rig, camera_name: str, width_px: int, height_px: int) -> _View:
     mm_per_px = float(depth_mm) / camera.fx_px
     # outline of the ellipsoid seen from far away: half width along the image's axes
     right, down, _ = camera.cam_from_world.rotation
-    reach_px = np.array([np.linalg.norm(axis * half_mm) for axis in (right, down)]) / mm_per_px
+    reach_px = np.linalg.norm(np.stack([right, down]) * half_mm, axis=1).astype(np.float64) / mm_per_px
     size = np.array([width_px, height_px])
     if (
         not np.isfinite(pixel).all()

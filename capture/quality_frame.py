@@ -141,7 +141,7 @@ def _view(raw: RawImage, half: Image) -> Image:
         return view
     bins = max(1, round(half.shape[1] / VIEW_WIDTH_PX))
     size = (half.shape[1] // bins, half.shape[0] // bins)
-    return cv2.resize(half, size, interpolation=cv2.INTER_AREA) if bins > 1 else half
+    return np.asarray(cv2.resize(half, size, interpolation=cv2.INTER_AREA), np.float32) if bins > 1 else half
 
 
 def _histogram(view: Image) -> tuple[int, ...]:
@@ -153,4 +153,4 @@ def _histogram(view: Image) -> tuple[int, ...]:
 
 def _fingerprint(raw: RawImage) -> str:
     """CRC-32 of every eighth row: noise makes it different for any two exposures."""
-    return f"{zlib.crc32(np.ascontiguousarray(raw.mosaic[::CRC_ROWS])):08x}"
+    return f"{zlib.crc32(np.ascontiguousarray(raw.mosaic[::CRC_ROWS]).data):08x}"

@@ -141,10 +141,13 @@ def check_lights(take: Take, matches: Mapping[int, LightMatch], missing: set[int
         twins = [s for s, m in wrong.items() if {s.lights[0], m.best} == {lamp, match.best}]
         if {s.lights[0] for s in twins} == {lamp, match.best}:
             done.update(twins)
-            text = (
-                f"{lamp} and {match.best} are exchanged in {names(twins)}: check their channels on the trigger box "
-                "against rig.toml, then shoot them again"
+            both = [s for s in take.flash_shots if s.lights[0] in (lamp, match.best)]
+            cause = (
+                "check their channels on the trigger box against rig.toml"
+                if len(twins) == len(both)
+                else f"only {names(twins)}, so the files were mixed up or the box fired out of order"
             )
+            text = f"{lamp} and {match.best} are exchanged: {cause}; shoot them again"
             findings.append(_finding("wrong_light", twins, text, value=match.margin, limit=1.0))
         else:
             text = (

@@ -136,7 +136,7 @@ def _refine(
             return guess_mm, 0.0
         hessian, gradient = np.zeros((3, 3)), np.zeros(3)
         for channel in range(2):
-            template, picture = ratios[..., channel], warped[..., channel]
+            template, picture = ratios[..., channel], np.asarray(warped[..., channel], np.float32)
             # mean of both gradients: a better step than either alone
             slope_x = (_slope(template, 1) + _slope(picture, 1)) / 2
             slope_y = (_slope(template, 0) + _slope(picture, 0)) / 2
@@ -164,4 +164,5 @@ def _refine(
 
 def _slope(image: Image, axis: int) -> Image:
     kernel = np.array([[-0.5, 0, 0.5]], np.float32)
-    return cv2.filter2D(image, -1, kernel if axis == 1 else kernel.T, borderType=cv2.BORDER_REFLECT)
+    along = kernel if axis == 1 else kernel.T
+    return np.asarray(cv2.filter2D(image, -1, along, borderType=cv2.BORDER_REFLECT), np.float32)

@@ -12,8 +12,9 @@ from .rig_models import RigCamera
 
 # Bodies round what they write into Exif.
 APERTURE_TOLERANCE, SHUTTER_TOLERANCE = 0.06, 0.12
-# Exif times have whole seconds.
+# Exif times may have whole seconds only; a frame further off is odd, unless so many are that the clock is.
 CLOCK_TOLERANCE_S = 2.0
+MOST_ODD = 0.4
 
 
 def check_files(take: Take, unreadable: Mapping[int, str]) -> list[Finding]:
@@ -32,14 +33,14 @@ def check_files(take: Take, unreadable: Mapping[int, str]) -> list[Finding]:
         )
     missing = [shot for shot in take.shots if shot.index not in take.facts and shot.index not in unreadable]
     if missing:
-        count = "1 frame is" if len(missing) == 1 else f"{len(missing)} frames are"
+        count, them = ("1 frame is", "it") if len(missing) == 1 else (f"{len(missing)} frames are", "them")
         findings.append(
             Finding(
                 check="missing",
                 severity="fail",
                 remedy="reshoot",
                 shots=tuple(shot.index for shot in missing),
-                message=f"{count} missing: {names(missing)}; fetch them from the cards or shoot these steps again",
+                message=f"{count} missing: {names(missing)}; fetch {them} from the cards or shoot {them} again",
                 value=len(missing),
                 limit=0,
             )
@@ -208,7 +209,7 @@ def _clock_order(take: Take) -> list[Finding]:
             continue
         middle = float(np.median(list(offsets.values())))
         odd = [shot for shot in take.present if abs(offsets.get(shot.index, middle) - middle) > CLOCK_TOLERANCE_S]
-        if odd:
+        if odd and len(odd) <= MOST_ODD * len(offsets):  # else the two clocks have nothing in common
             findings.append(
                 Finding(
                     check="clock",

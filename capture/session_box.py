@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .box import BoxError, TriggerBox, find_box
-from .box_protocol import BoxLogRow, BoxStep, box_steps, sequence_crc
+from .box_protocol import CLOCK_WRAP_US, BoxLogRow, BoxStep, box_steps, sequence_crc
 from .plan import Step
 from .rig_models import Rig
 from .session_view import SessionView
@@ -17,6 +17,7 @@ from .session_view import SessionView
 ARM_S = 10
 READY_S = 15.0
 WATCHDOG_S = 10.0
+CLOCK_ERROR_S = 0.003
 
 
 @dataclass
@@ -32,6 +33,7 @@ class SessionBox:
     seen_rows: int = 0
     seen_stray: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
+    _clock: tuple[float, int] = (0.0, 0)
 
     @property
     def lit(self) -> tuple[int, ...]:
@@ -96,7 +98,15 @@ class SessionBox:
         self.box.wait_ready(step.light_mask, step.polariser, deadline_s=time.monotonic() + READY_S)
         if not surprise:
             self.box.arm(ARM_S, count=1, expected=len(self.lit))
+            self._clock = self.box.clock()
         return surprise
+
+    def fired_before(self, row: BoxLogRow, moment_s: float) -> bool:
+        """Did the edge of a row of the present step come before `moment_s` (monotonic)?"""
+        clock_s, clock_us = self._clock
+        # The box's counter wraps; the difference to the reading of a moment ago does not.
+        since_us = (row.time_us - clock_us + CLOCK_WRAP_US // 2) % CLOCK_WRAP_US - CLOCK_WRAP_US // 2
+        return clock_s + since_us / 1e6 < moment_s - CLOCK_ERROR_S
 
     def new_rows(self) -> tuple[BoxLogRow, ...]:
         """Rows since the last call."""

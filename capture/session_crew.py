@@ -14,7 +14,9 @@ from .session_view import SessionView
 
 Result = TypeVar("Result")
 RECONNECT_S = 20.0
-"""An operator and a sitter wait for so long until a body is given up."""
+"""An operator and a sitter wait for so long until a body is given up, and after that"""
+LAST_CHANCE_S = 4.0
+"""for so long each time it is needed again."""
 
 
 class Crew:
@@ -25,6 +27,7 @@ class Crew:
         self.cameras: dict[str, Camera] = {}
         self.settings: dict[str, dict[str, str]] = {}
         self.identities: dict[str, CameraIdentity] = {}
+        self._given_up: set[str] = set()
         self._threads = {
             name: ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"body-{name}") for name in self.names
         }
@@ -105,17 +108,19 @@ class Crew:
         """
         if name in self.cameras:
             self.cameras.pop(name).kill()
-        give_up_s = time.monotonic() + RECONNECT_S
+        give_up_s = time.monotonic() + (LAST_CHANCE_S if name in self._given_up else RECONNECT_S)
         pause_s = 0.3
         while True:
             self.view.camera(name, state="reconnecting")
             try:
                 self._open(name, timeout_s=max(2.0, min(8.0, give_up_s - time.monotonic())))
                 self.view.say(f"{name}: connected again")
+                self._given_up.discard(name)
                 return
             except CameraError as failure:
                 if failure.kind in ("wrong_camera", "setting", "in_use") or time.monotonic() > give_up_s:
                     self.view.camera(name, state="lost")
+                    self._given_up.add(name)
                     raise
             time.sleep(pause_s)
             pause_s *= 2

@@ -8,7 +8,7 @@ step are noted as strays, and the step is shot again.
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from .box import BoxError
 from .box_protocol import BoxLogRow
@@ -95,10 +95,19 @@ class Shooter:
         if not problem:
             problem = self._apart(presses)
         if not problem and self.box and step.light_mask:
-            problem = self.box.judge(step, rows)
+            problem = self.box.judge(step, rows) or self._too_early(rows, presses)
         if problem:
-            return self._settle(step, attempt, presses, rows, problem, counts)
+            outcome = self._settle(step, attempt, presses, rows, problem, counts)
+            full = any(error.kind == "card_full" for error in errors.values())
+            return replace(outcome, hopeless=True) if full and outcome.problem else outcome
         return Outcome(files, presses, rows, "")
+
+    def _too_early(self, rows: tuple[BoxLogRow, ...], presses: dict[str, Press]) -> str:
+        """Lamps that some other pulse on a sync cable set off, while no shutter was open."""
+        first_s = min((press.started_s for press in presses.values()), default=0.0)
+        if self.box is not None and rows and self.box.fired_before(rows[0], first_s):
+            return "the lamps fired before any body was released: look for a loose sync cable"
+        return ""
 
     def _apart(self, presses: dict[str, Press]) -> str:
         """Bodies that were released too far apart for one flash to reach them all."""
@@ -148,7 +157,7 @@ class Shooter:
         if self.box is not None and step.light_mask:
             try:
                 late = self.box.new_rows()
-                judged = self.box.judge(step, (*rows, *late))
+                judged = self.box.judge(step, (*rows, *late)) or self._too_early((*rows, *late), presses)
                 self.box.abort()
             except BoxError as error:
                 self.box.close()

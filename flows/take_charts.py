@@ -9,8 +9,8 @@ from ..capture.plan import Shot
 from ..capture.quality_models import HISTOGRAM_STOPS, ShotQuality, shot_name
 
 KIND_COLOURS = {"uniform": "#5b7db1", "parallel": "#d08a2e", "cross": "#7a4fa3", "ambient": "#777777"}
-WIDTH_PX = 1100
-LEFT_PX = 90
+WIDTH_PX = 800
+LEFT_PX = 70
 
 
 def histogram(counts: Sequence[int], clipped: bool) -> str:

@@ -76,8 +76,9 @@ margin-right:.35em;vertical-align:-.05em}
 table.numbers{font-size:.8rem;font-variant-numeric:tabular-nums}
 table.numbers td,table.numbers th{padding:.12rem .8rem .12rem 0;white-space:nowrap}
 td.bad{color:#c62828;font-weight:600}td.good{color:#2e7d32}
-.wide{overflow-x:auto}
-@media print{.banner,.flag,ul.findings li{print-color-adjust:exact;-webkit-print-color-adjust:exact}.card{break-inside:avoid}}
+.wide{overflow-x:auto}td.value{white-space:nowrap}
+.halves{display:grid;gap:0 2.5rem;grid-template-columns:repeat(auto-fit,minmax(520px,1fr))}
+@media print{.banner,.flag,ul.findings li{print-color-adjust:exact}.card{break-inside:avoid}}
 """
 
 
@@ -120,14 +121,16 @@ def write_contact_sheet(
         f'<div class="row">{"".join(_frame(s, facts, flags, look) for s in shots if s.kind == "uniform")}</div>',
         _pair_section(shots, facts, flags, quality, look),
         _other_section(shots, facts, flags, look),
+        '<div class="halves"><div>',
         html.heading("Figures", "The worst value of each check beside its limit."),
         _figures(quality.figures),
-        html.heading("Timing", "Start of every exposure in seconds after the first; the dashed line is the limit."),
-        legend(),
-        timing_strip(shots, started_s, severity, limits.span_s),
-        html.heading("Motion", "Distance of the face from its place in the first exposure, from image registration."),
+        "</div><div>",
+        html.heading("Timing", "Start of every exposure after the first; the dashed line is the limit."),
+        timing_strip(shots, started_s, severity, limits.span_s) + legend(),
+        html.heading("Motion", "Distance of the face from its place in the first exposure, by image registration."),
         motion_chart(shots, quality.shots, limits.motion_mm),
-        html.heading("All numbers"),
+        "</div></div>",
+        html.heading("All numbers", "Levels in percent of the white level, mean of the face."),
         _numbers(shots, facts, quality, flags),
     ]
     write_text(path, html.page(header.title, [part for part in parts if part]))
@@ -291,7 +294,7 @@ def _other_section(
 
 def _figures(figures: Sequence[Figure]) -> str:
     rows = "".join(
-        f"<tr><td>{escape(f.name)}</td><td>{_with_unit(f.value, f.unit)}</td><td>{_limit(f)}</td>{_mark(f)}</tr>"
+        f'<tr><td>{escape(f.name)}</td><td class="value">{_with_unit(f.value, f.unit)}</td><td>{_limit(f)}</td>{_mark(f)}</tr>'
         for f in figures
     )
     return f"<table><tr><th>check</th><th>found</th><th>limit</th><th></th></tr>{rows}</table>"
@@ -300,14 +303,14 @@ def _figures(figures: Sequence[Figure]) -> str:
 def _limit(figure: Figure) -> str:
     words = [f"at least {_with_unit(figure.at_least, figure.unit)}"] if figure.at_least is not None else []
     words += [f"at most {_with_unit(figure.at_most, figure.unit)}"] if figure.at_most is not None else []
-    error = f" (measured to ± {_with_unit(figure.error, figure.unit)})" if figure.error else ""
+    error = f" (± {_with_unit(figure.error, figure.unit)})" if figure.error else ""
     return " and ".join(words) + error
 
 
 def _mark(figure: Figure) -> str:
     if figure.value is None:
         return "<td>not measured</td>"
-    return '<td class="good">ok</td>' if figure.passed else '<td class="bad">beyond the limit</td>'
+    return '<td class="good">ok</td>' if figure.passed else '<td class="bad">failed</td>'
 
 
 def _with_unit(value: float | None, unit: str) -> str:
@@ -324,8 +327,8 @@ def _numbers(
     shots: Sequence[Shot], facts: Mapping[int, FrameFacts], quality: Quality, flags: Mapping[int, list[Finding]]
 ) -> str:
     header = (
-        "step", "frame", "body", "level R", "G", "B", "burnt out", "black", "strength", "fits light", "margin", "X / P",
-        "leak", "sharpness", "moved mm", "turned °", "noise", "ISO", "f/", "shutter s", "serial", "time", "flags",
+        "step", "frame", "red", "green", "blue", "burnt out", "black", "strength", "fits", "margin", "X / P", "leak",
+        "sharp", "moved", "turned", "noise", "exposure", "body", "time", "flags",
     )  # fmt: skip
     by_shot = {q.shot: q for q in quality.shots}
     rows = []
@@ -333,27 +336,25 @@ def _numbers(
         f, q = facts.get(shot.index), by_shot.get(shot.index)
         found = flags.get(shot.index, [])
         words = ", ".join(SHORT.get(x.check, x.check) for x in _distinct(found))
-        cells = [str(shot.step), shot_name(shot), shot.camera]
+        cells = [str(shot.step), shot_name(shot)]
         if f is None or q is None:
-            cells += ["–"] * 19
+            cells += ["–"] * (len(header) - 3)
         else:
-            noise = "–" if f.noise is None else ("< " if f.noise_is_bound else "") + _number(f.noise, 2)
+            noise = "–" if f.noise is None else ("< " if f.noise_is_bound else "") + f"{100 * f.noise:.1f} %"
             cells += [
-                *(f"{100 * level:.1f} %" for level in f.mean_rgb),
+                *(f"{100 * level:.1f}" for level in f.mean_rgb),
                 f"{100 * f.clipped_share:.3f} %",
                 f"{100 * f.black_share:.0f} %",
                 _number(q.strength),
                 q.light or "–",
                 _number(q.light_margin),
                 _number(q.pair_ratio),
-                _number(q.leak, 2),
+                "–" if q.leak is None else f"{100 * q.leak:.1f} %",
                 _number(q.sharpness, 2),
-                _number(q.moved_mm, 2),
-                _number(q.turned_deg, 2),
+                "–" if q.moved_mm is None else f"{q.moved_mm:.2f} mm",
+                "–" if q.turned_deg is None else f"{q.turned_deg:.2f}°",
                 noise,
-                str(f.iso or "–"),
-                _number(f.aperture),
-                _number(f.shutter_s),
+                f"ISO {f.iso or '?'} f/{_number(f.aperture)} {_number(f.shutter_s)} s",
                 f.serial or "–",
                 f.taken.partition(" ")[2] or "–",
             ]

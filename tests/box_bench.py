@@ -180,7 +180,7 @@ def build_firmware(folder: Path, *defines: str) -> Path:
     found = compiler()
     assert found
     program = folder / "firmware"
-    flags = ["-std=gnu++17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-I", str(STUB)]
+    flags = ["-std=gnu++17", "-O0", "-Wall", "-Wextra", "-Werror", "-pthread", "-I", str(STUB)]
     sources = ["-x", "c++", str(SKETCH), str(STUB / "board.cpp")]
     done = subprocess.run(
         [found, *flags, *(f"-D{define}" for define in defines), *sources, "-o", str(program)],

@@ -229,6 +229,16 @@ def test_photographs_nobody_waited_for_are_strays(camera: Camera):
     assert len(press.stray) == 1 and press.stray[0].name < second.name
 
 
+def test_stray_outlives_a_failed_release(bodies: SimCameraProcess, camera: Camera):
+    camera.press()
+    time.sleep(0.2)
+    bodies.call(0, "inject", Fault("shutter_failure"))
+    with pytest.raises(CameraError):
+        camera.press()
+    (stray,) = camera.wait_files(0, monotonic() + 0.05)
+    assert stray.name == bodies.get(0, "card")[-1].name
+
+
 # Losing the camera
 
 

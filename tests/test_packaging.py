@@ -64,7 +64,7 @@ def test_wheel_holds_the_rooms_and_their_data(wheel: Path):
     expected = {
         f"mesoface/{path.relative_to(ROOT).as_posix()}"
         for room in ROOMS
-        for path in (*(ROOT / room).glob("*.py"), *(ROOT / room).glob("tables/*"))
+        for path in (*(ROOT / room).glob("*.py"), *(ROOT / room).glob("tables/*"), *(ROOT / room).glob("firmware/*/*"))
         if path.is_file()
     }
     with zipfile.ZipFile(wheel) as archive:

@@ -71,7 +71,10 @@ static const uint32_t BAUD = 115200;
 // --- Limits of the hardware; the host can be stricter, never laxer ---------------------------------------------------
 static const uint32_t LEAST_RECYCLE_MS = 500;  // a lamp's recharge after full power
 static const uint32_t LEAST_SWITCH_MS = 100;   // the polariser's way from one state to the other
-static const uint32_t HEAT_LIMIT = 10000;      // a lamp may hold the heat of ten full flashes (thousandths) ...
+#ifndef HEAT_CAPACITY
+#define HEAT_CAPACITY 10000  // a lamp may hold the heat of ten full flashes (thousandths) ...
+#endif
+static const uint32_t HEAT_LIMIT = HEAT_CAPACITY;
 static const uint32_t COOLING_US = 2000;       // ... and loses one thousandth in so many microseconds
 static const uint32_t STROBE_GAP_US = 333333;  // firings of one lamp closer than this are strobing ...
 static const uint8_t STROBE_RUN = 4;           // ... and so many in a row are allowed without SYST:STROBE 1
