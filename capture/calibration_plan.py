@@ -37,7 +37,7 @@ BOARD_PLACES = (
     (-90, 0, -20, -22, 0, -45), (0, 30, 0, 0, 20, 170),
 )  # fmt: skip
 # A flash is located by its directions from these places, so they lie far apart.
-SPHERE_PLACES = ((-90, -40, 30), (90, -40, 30), (0, 75, -20), (0, 0, 90), (-90, 50, -40), (90, 50, -40))
+SPHERE_PLACES = ((-100, -45, 30), (100, -45, 30), (0, 70, -20), (0, 0, 90), (-100, 50, 30), (100, 50, 30))
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,11 @@ def _board(rig: Rig) -> CalibrationPlan:
 
 def _sphere(rig: Rig) -> CalibrationPlan:
     exposures, placements = _Exposures(rig, "sphere"), []
-    others = [camera.name for camera in rig.cameras if camera.name != rig.centre.name]
     crossed = rig.cross_camera.name if rig.pair_mode == "two_bodies" else None
-    seen: list[tuple[str, Polariser]] = [(rig.centre.name, "P")]
-    seen += [(name, "X" if name == crossed else "P") for name in others]
+    # the centre body first: the trigger box sets the polariser of a step's first shot
+    bodies = sorted((camera.name for camera in rig.cameras), key=lambda name: name != rig.centre.name)
+    polarisers: list[Polariser] = ["X" if name == crossed else "P" for name in bodies]
+    seen = list(zip(bodies, polarisers, strict=True))
     for pose, centre in enumerate(SPHERE_PLACES[: rig.targets.sphere_poses]):
         placements.append(_place(rig, pose, "sphere", centre))
         exposures.uniform(f"sphere{pose}_uniform", pose)

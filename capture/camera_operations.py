@@ -60,7 +60,7 @@ class Operations:
                 # The capture target's label is libgphoto2's wish, not the body's state: writing it shows a refusal.
                 if widget is None or (says(meaning, widget.label) and meaning.name != "target"):
                     continue
-                if self._set(meaning, widget, meaning.name in require):
+                if self._set(meaning, widget, meaning.firm or meaning.name in require):
                     changed = changed or not says(meaning, widget.label)
                     if meaning.name == "exposure_mode":
                         widgets = self.device.settings()  # other modes offer other choices
@@ -110,7 +110,7 @@ class Operations:
         notes: list[str] = []
         for meaning in wanted:
             widget = _widget(meaning, widgets)
-            required = meaning.name in require
+            required = meaning.name in require or (meaning.firm and widget is not None)
             if widget is None:
                 message = f"this body has no setting {' or '.join(meaning.widgets)}"
             elif says(meaning, widget.label):

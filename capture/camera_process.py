@@ -1,6 +1,7 @@
 """A camera's worker process: started with its own settings folder, asked over a socket, killed at its deadline."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from .camera_messages import CameraError, Channel
 # libgphoto2 keeps this in a file, not in the camera; without it photographs go to the camera's internal memory.
 GPHOTO_SETTINGS = "ptp2=capturetarget=card\n"
 LAST_LINES = 6
+FOLDER_NAME = "mesoface-camera-"
 
 
 class CameraProcess:
@@ -27,7 +29,8 @@ class CameraProcess:
         self._requests = 0
         self._lost = False
         self._said = ""
-        self._folder = tempfile.TemporaryDirectory(prefix="mesoface-camera-", ignore_cleanup_errors=True)
+        _sweep_folders()
+        self._folder = tempfile.TemporaryDirectory(prefix=f"{FOLDER_NAME}{os.getpid()}-", ignore_cleanup_errors=True)
         folder = Path(self._folder.name)
         settings = folder / "config" / "gphoto" / "settings"
         settings.parent.mkdir(parents=True)
@@ -133,3 +136,11 @@ class CameraProcess:
         # faulthandler's list of stack frames and modules says less than the line before it
         lines = [line for line in text.splitlines() if line and not line.startswith((" ", "Extension modules"))]
         return "".join(f"\n  {line}" for line in lines[-LAST_LINES:])
+
+
+def _sweep_folders() -> None:
+    """Remove the folders of programs that were killed; names end in "<process id>-<letters>"."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_NAME}*-*"):
+        pid = folder.name.removeprefix(FOLDER_NAME).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)

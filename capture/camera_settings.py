@@ -17,6 +17,8 @@ ALWAYS_REQUIRED = ("iso", "aperture", "shutter", "format", "target")
 SHUTTER_TOLERANCE = math.log(1.07)
 APERTURE_TOLERANCE = math.log(1.04)
 
+DIAL = 'Change the value in the rig file; where only "auto" is offered, turn the body\'s mode dial to M'
+
 RAW_WORDS = {"raw", "nef", "arw", "raf", "orf", "rw2", "dng"}
 JPEG_WORDS = {"l", "large", "jpeg", "jpg", "fine", "extra"}
 SMALL_JPEG_WORDS = {"m", "m1", "m2", "cm", "medium", "s", "s1", "s2", "s3", "cs", "small", "smaller", "tiny"}
@@ -39,7 +41,7 @@ class Meaning:
     """One setting: the widgets that may hold it (first match wins) and how far a label is from the wanted value.
 
     `distance(label, wanted)` is None when the label does not mean the value, else smaller for a better match.
-    `advice` is appended when the body refuses or ignores the value. `by_hand` marks what only a switch can change.
+    `advice` is appended when the body refuses or ignores the value. A body that has a `firm` setting must take it.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Meaning:
     distance: Callable[[str, Any], float | None]
     wanted: Any = None
     advice: str = ""
-    by_hand: bool = False
+    firm: bool = False
 
 
 def read_number(text: str) -> float | None:
@@ -171,22 +173,25 @@ def meanings(wanted: Wanted) -> tuple[Meaning, ...]:
             _words("manual", "m"),
             "Manual",
             "turn the body's mode dial to M",
+            firm=True,
         ),
         Meaning(
             "drive_mode",
             ("drivemode", "capturemode"),
             _words("single", "single shot", "single frame", "single silent"),
             "Single",
+            "set the body's drive mode to single",
+            firm=True,
         ),
         Meaning("target", ("capturetarget",), _words("memory card", "card", "sdram and card"), "memory card"),
         Meaning("format", ("imageformat", "imageformatsd", "imagequality"), _format, wanted.image_format),
         Meaning("iso", ("iso",), _iso, wanted.iso, "switch automatic ISO off on the body"),
-        Meaning("aperture", ("aperture", "f-number"), _near(read_aperture, APERTURE_TOLERANCE), wanted.aperture),
+        Meaning("aperture", ("aperture", "f-number"), _near(read_aperture, APERTURE_TOLERANCE), wanted.aperture, DIAL),
         Meaning(
             "shutter", ("shutterspeed", "shutterspeed2"), _near(read_shutter_s, SHUTTER_TOLERANCE), wanted.shutter_s
         ),
         Meaning("white_balance", ("whitebalance",), _white_balance, wanted.white_balance),
-        Meaning("bracketing", ("aeb",), _words("off"), "off"),
+        Meaning("bracketing", ("aeb",), _words("off"), "off", "switch exposure bracketing off on the body", firm=True),
         Meaning("review", ("reviewtime",), _words("none", "off"), "None"),
         Meaning("power_off", ("autopoweroff",), _zero, 0),
         Meaning(
@@ -195,7 +200,6 @@ def meanings(wanted: Wanted) -> tuple[Meaning, ...]:
             _words("manual", "mf.*"),
             "Manual",
             "move the switch on the lens to MF",
-            by_hand=True,
         ),
     )
 

@@ -23,6 +23,8 @@ HIGH_PASS_MM = 25.0
 DARKEST = 0.004
 # Residuals beyond this many times their typical size hardly count.
 OUTLIER = 2.0
+LONGEST_STEP_PX, SHORTEST_STEP_PX = 1.5, 0.01
+FEWEST_PX = 40
 
 
 @dataclass(frozen=True)
@@ -117,47 +119,44 @@ def _refine(
 ) -> tuple[NDArray, float]:
     """Gauss-Newton at one size; returns the better guess and the lit part of the face."""
     height, width = weight.shape
-    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    middle = (width - 1) / 2, (height - 1) / 2
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    x0, y0 = x - np.float32(middle[0]), y - np.float32(middle[1])
-    radius_px = radius_mm / mm_per_px
+    x -= np.float32(middle[0])
+    y -= np.float32(middle[1])
+    slopes = [(_slope(ratios[..., c], 1), _slope(ratios[..., c], 0)) for c in range(2)]
     overlap = 0.0
     for _ in range(STEPS_PER_LEVEL):
-        turn = guess_mm[2] / radius_mm
-        shift = guess_mm[:2] / mm_per_px
+        turn, shift_px = guess_mm[2] / radius_mm, guess_mm[:2] / mm_per_px
         cosine, sine = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-        map_x = cosine * x0 - sine * y0 + np.float32(middle[0] + shift[0])
-        map_y = sine * x0 + cosine * y0 + np.float32(middle[1] + shift[1])
-        warped = cv2.remap(other, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-        lit = cv2.remap(other_weight, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        map_x = cosine * x - sine * y + np.float32(middle[0] + shift_px[0])
+        map_y = sine * x + cosine * y + np.float32(middle[1] + shift_px[1])
+        warped, lit = (
+            np.asarray(cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
+            for image in (other, other_weight)
+        )
         both = np.sqrt(weight * lit)
-        overlap = float(both.sum() / max(weight.size * np.pi / 4, 1.0))
-        if both.sum() < 20:
+        overlap = float(both.sum() / (weight.size * np.pi / 4))
+        chosen = both > 0.05
+        if chosen.sum() < FEWEST_PX:
             return guess_mm, 0.0
-        hessian, gradient = np.zeros((3, 3)), np.zeros(3)
-        for channel in range(2):
-            template, picture = ratios[..., channel], np.asarray(warped[..., channel], np.float32)
-            # mean of both gradients: a better step than either alone
-            slope_x = (_slope(template, 1) + _slope(picture, 1)) / 2
-            slope_y = (_slope(template, 0) + _slope(picture, 0)) / 2
-            residual = picture - template
-            inside = both > 0.05
-            offset = np.median(residual[inside])
-            residual = residual - offset
-            spread = 1.4826 * np.median(np.abs(residual[inside])) + 1e-6
-            trust = both / (1 + (residual / (OUTLIER * spread)) ** 2) ** 2 / spread**2
-            turning = (slope_y * x0 - slope_x * y0) / radius_px
-            columns = np.stack([slope_x, slope_y, turning], axis=-1)[inside].astype(np.float64)
-            chosen = trust[inside].astype(np.float64)
-            hessian += columns.T @ (columns * chosen[:, None])
-            gradient += columns.T @ (chosen * residual[inside])
-        hessian += np.eye(3) * 1e-3 * np.trace(hessian) / 3
-        step_px = np.linalg.solve(hessian, gradient)
-        length = np.linalg.norm(step_px)
-        if length > 1.5:
-            step_px *= 1.5 / length
-        guess_mm = guess_mm - step_px * mm_per_px
-        if length < 0.005:
+        at_x, at_y, trust = x[chosen], y[chosen], both[chosen]
+        matrix, right = np.zeros((3, 3)), np.zeros(3)
+        for channel, (slope_x, slope_y) in enumerate(slopes):
+            residual = warped[..., channel][chosen] - ratios[..., channel][chosen]
+            residual -= np.median(residual)
+            spread = 1.4826 * float(np.median(np.abs(residual))) + 1e-6
+            weights = trust / ((1 + (residual / (OUTLIER * spread)) ** 2) ** 2 * spread**2)
+            # mean of both pictures' gradients: a better step than either alone
+            across = (slope_x[chosen] + _slope(warped[..., channel], 1)[chosen]) / 2
+            down = (slope_y[chosen] + _slope(warped[..., channel], 0)[chosen]) / 2
+            steps = np.stack([across, down, (down * at_x - across * at_y) * np.float32(mm_per_px / radius_mm)])
+            matrix += (steps * weights) @ steps.T
+            right += steps @ (weights * residual)
+        matrix += np.eye(3) * 1e-3 * np.trace(matrix) / 3
+        step_px = np.linalg.solve(matrix, right)
+        length = float(np.linalg.norm(step_px))
+        guess_mm = guess_mm - step_px * min(1.0, LONGEST_STEP_PX / max(length, 1e-9)) * mm_per_px
+        if length < SHORTEST_STEP_PX:
             break
     return guess_mm, overlap
 

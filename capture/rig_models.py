@@ -226,7 +226,7 @@ class Targets(Table):
         Field(default="DICT_5X5_250", description="OpenCV's name of the board's markers")
     )
     board_poses: Integer = Field(default=15, ge=6, le=30, description="placements of the board in a board take")
-    sphere_mm: Number = Field(default=60.0, ge=5, le=300, description="diameter of the mirror ball in mm")
+    sphere_mm: Number = Field(default=100.0, ge=5, le=300, description="diameter of the mirror ball in mm")
     sphere_poses: Integer = Field(default=3, ge=1, le=6, description="places of the mirror ball in a sphere take")
     gloss_ball_mm: Number = Field(default=57.2, ge=5, le=300, description="diameter of the black satin ball in mm")
     flat_mm: tuple[Annotated[Number, Field(gt=0)], Annotated[Number, Field(gt=0)]] = Field(

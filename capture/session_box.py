@@ -17,7 +17,6 @@ from .session_view import SessionView
 ARM_S = 10
 READY_S = 15.0
 WATCHDOG_S = 10.0
-CLOCK_ERROR_S = 0.003
 
 
 @dataclass
@@ -101,12 +100,12 @@ class SessionBox:
             self._clock = self.box.clock()
         return surprise
 
-    def fired_before(self, row: BoxLogRow, moment_s: float) -> bool:
-        """Did the edge of a row of the present step come before `moment_s` (monotonic)?"""
+    def edge_after_s(self, row: BoxLogRow, moment_s: float) -> float:
+        """How long after `moment_s` (monotonic) the edge of a row of the present step came."""
         clock_s, clock_us = self._clock
         # The box's counter wraps; the difference to the reading of a moment ago does not.
         since_us = (row.time_us - clock_us + CLOCK_WRAP_US // 2) % CLOCK_WRAP_US - CLOCK_WRAP_US // 2
-        return clock_s + since_us / 1e6 < moment_s - CLOCK_ERROR_S
+        return clock_s + since_us / 1e6 - moment_s
 
     def new_rows(self) -> tuple[BoxLogRow, ...]:
         """Rows since the last call."""

@@ -6,6 +6,7 @@ this step's. Whatever else happens, the step is void: the bodies are asked what 
 step are noted as strays, and the step is shot again.
 """
 
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,7 @@ ATTEMPTS = 4
 LEAD_S = 0.02
 """Between the order to release and the instant of release: longer than it takes to reach all workers."""
 SURPRISES = 3
+LAG_ERROR_S = 0.004
 EVENT_S = 3.0
 """A body may take this long to report a file, beyond exposure and frame interval."""
 
@@ -44,6 +46,7 @@ class Shooter:
     def __init__(self, take: Take, crew: Crew, box: SessionBox | None) -> None:
         self.take, self.crew, self.box = take, crew, box
         self._settled = False
+        self._lags_s: list[float] = []
 
     def shoot(self, step: Step) -> str:
         """Shoot one step, again if need be; returns an empty text, or why it could not be done."""
@@ -103,10 +106,19 @@ class Shooter:
         return Outcome(files, presses, rows, "")
 
     def _too_early(self, rows: tuple[BoxLogRow, ...], presses: dict[str, Press]) -> str:
-        """Lamps that some other pulse on a sync cable set off, while no shutter was open."""
-        first_s = min((press.started_s for press in presses.values()), default=0.0)
-        if self.box is not None and rows and self.box.fired_before(rows[0], first_s):
-            return "the lamps fired before any body was released: look for a loose sync cable"
+        """Lamps that some other pulse on a sync cable set off, before the shutter was open.
+
+        A body opens its shutter a certain time after its release; an edge that comes much sooner is not its own. How
+        much is judged by how evenly the earlier edges of this session came.
+        """
+        if self.box is None or not rows or not presses:
+            return ""
+        lag_s = self.box.edge_after_s(rows[0], min(press.started_s for press in presses.values()))
+        usual_s = statistics.median(self._lags_s) if len(self._lags_s) >= 3 else 0.0
+        spread_s = statistics.median(abs(x - usual_s) for x in self._lags_s) if len(self._lags_s) >= 3 else 0.0
+        if lag_s < usual_s - max(LAG_ERROR_S, 6 * spread_s):
+            return "the lamps fired before the shutter was open: look for a loose sync cable"
+        self._lags_s.append(lag_s)
         return ""
 
     def _apart(self, presses: dict[str, Press]) -> str:

@@ -99,6 +99,8 @@ class SimulatedRig:
                 self.port.revive(command.get("power_lost", False))
             else:
                 self.port.dead()
+        elif what == "power_cycle_box":
+            self.box.power_cycle()
         elif what == "box_mute":
             self.port.mute(command["silent"])
         elif what == "unplug_sync":

@@ -134,7 +134,7 @@ def test_placements_say_where_and_how():
     )
     assert board[8].centre_mm == (110, -50, 30)
     assert calibration_plan(rig, "sphere").placements[2].text == (
-        "Put the mirror ball where the face will be: 7.5 cm higher and 2 cm further from the centre camera."
+        "Put the mirror ball where the face will be: 7 cm higher and 2 cm further from the centre camera."
     )
 
 
@@ -172,7 +172,7 @@ def test_every_camera_sees_enough_of_every_placement():
             assert (reach * corner).min(1).max() > 0.7, (camera.name, corner)
         for placement in calibration_plan(rig, "sphere").placements:
             pixel, depth_mm = pinhole.project(np.array([placement.centre_mm]))
-            radius_px = pinhole.fx_px * 35 / depth_mm[0]
+            radius_px = pinhole.fx_px * 58 / depth_mm[0]  # the ball, and a hand that misses the place by 8 mm
             assert (pixel[0] > radius_px).all(), (camera.name, placement.text)
             assert (pixel[0] < [pinhole.width_px - radius_px, pinhole.height_px - radius_px]).all()
 
@@ -231,7 +231,7 @@ def test_png_board_is_found_and_carries_its_resolution(tmp_path):
     corners, ids, _, _ = cv2.aruco.CharucoDetector(charuco_board(Targets())).detectBoard(small)
     assert len(ids) == 88
     found_mm = (corners.reshape(-1, 2) + 0.5) * 4 / (600 / 25.4) - [148.5, 105.0]
-    assert np.abs(found_mm - board_corners_mm(Targets())[ids.ravel(), :2]).max() < 0.05
+    assert np.abs(found_mm - board_corners_mm(Targets())[np.asarray(ids).ravel(), :2]).max() < 0.05
 
 
 def test_pdf_board_is_a_whole_file(tmp_path):

@@ -24,8 +24,16 @@ pytest.importorskip("gphoto2")
 RAW_BYTES = 2_500_000
 EXPOSURE = Exposure(iso=100, aperture=8, shutter_s=0.1)
 SERIALS = tuple(f"06303400000{i}" for i in range(5))
-ISO, CAPTURE_DESTINATION = 0xD103, 0xD11C
+ISO, DRIVE_MODE, CAPTURE_DESTINATION = 0xD103, 0xD106, 0xD11C
 GET_EVENT, AF_CANCEL = 0x9116, 0x9160
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Test runs side by side use the same serial numbers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +149,20 @@ def test_photographs_that_stay_in_the_camera_are_noticed(bodies: SimCameraProces
 def test_value_that_is_no_choice(camera: Camera):
     with pytest.raises(CameraError, match=r'no choice of iso means ISO 125; found "Auto", "100"'):
         camera.apply(Exposure(iso=125, aperture=8, shutter_s=0.1))
+
+
+def test_drive_mode_that_cannot_be_had(bodies: SimCameraProcess):
+    # Not among those always required, but a body that bursts would take photographs nobody asked for.
+    other = open_camera(bodies.ports[4])
+    write(other, drivemode="Continuous")
+    other.exit()
+    bodies.call(4, "inject", Fault("ignored_setting", property=DRIVE_MODE, times=None))
+    with Camera.connect(bodies.ports[4]) as body:
+        with pytest.raises(CameraError, match='drivemode is "Continuous", expected Single: set the body') as caught:
+            body.apply(EXPOSURE)
+        assert caught.value.kind == "setting"
+        bodies.call(4, "clear_faults")
+        assert body.apply(EXPOSURE)["drive_mode"] == "Single"
 
 
 def test_preflight(bodies: SimCameraProcess, camera: Camera):

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -254,6 +255,11 @@ def test_worker_ends_with_the_main_program(vusb: Vusb):
     program.kill()
     program.wait()
     assert gone(pid)
+    leftover = f"mesoface-camera-{program.pid}-*"
+    assert list(Path(tempfile.gettempdir()).glob(leftover))
+    with pytest.raises(CameraError, match="serial number"):
+        vusb.connect("1")
+    assert not list(Path(tempfile.gettempdir()).glob(leftover))
 
 
 def test_worker_outlives_the_thread_that_connected_it(vusb: Vusb):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mesoface.capture.errors import UserError
-from mesoface.capture.rig import Rig, example_rig_path, load_example_rig, load_rig, rig_warnings
+from mesoface.capture.rig import Rig, Targets, example_rig_path, load_example_rig, load_rig, rig_warnings
 
 EXAMPLE = example_rig_path().read_text()
 
@@ -47,6 +47,14 @@ def test_a_rig_survives_json():
     assert Rig.model_validate_json(rig.model_dump_json()) == rig
 
 
+def test_targets_are_optional_and_the_example_shows_their_defaults(tmp_path):
+    start, end = EXAMPLE.index("[targets]"), EXAMPLE.index("# ---", EXAMPLE.index("[targets]"))
+    without = load_rig(write(tmp_path, EXAMPLE[:start] + EXAMPLE[end:]))
+    assert without == load_example_rig()
+    shown = {line.split(" = ")[0] for line in EXAMPLE[start:end].splitlines() if " = " in line}
+    assert shown == set(Targets.model_fields)
+
+
 def test_lookups_name_what_exists():
     rig = load_example_rig()
     assert rig.camera("left1").serial == "063034022590" and rig.light("flash3").channel == 3
@@ -69,6 +77,34 @@ MISTAKES = {
     "unknown_limit": (
         ("recycle_s = 0.5", "recicle_s = 0.5"),
         ("limits.recicle_s", "an unknown key", 'did you mean "recycle_s"?'),
+    ),
+    "unknown_capture_key": (
+        ("flash_delay_s = 0.06", "flash_dealy_s = 0.06"),
+        ("capture.flash_dealy_s", "an unknown key", 'did you mean "flash_delay_s"?'),
+    ),
+    "unknown_target": (
+        ("sphere_mm = 100.0", "sphere_cm = 10.0"),
+        ("targets.sphere_cm", "an unknown key", 'did you mean "sphere_mm"?'),
+    ),
+    "markers_fill_the_squares": (
+        ("board_marker_mm = 15.0", "board_marker_mm = 19.0"),
+        ("targets.board_marker_mm", "found 19", "8 to 18 mm for squares of 20 mm"),
+    ),
+    "board_needs_more_markers": (
+        ("board_squares = [12, 9]", "board_squares = [30, 20]"),
+        ("targets.board_squares", "[30, 20], which needs 300 markers", "DICT_5X5_250 has 250 markers"),
+    ),
+    "board_of_one_square": (
+        ("board_squares = [12, 9]", "board_squares = [12, 1]"),
+        ("targets.board_squares[1]", "found 1", "squares of the ChArUco board, 3 to 30 each"),
+    ),
+    "unknown_dictionary": (
+        ('"DICT_5X5_250" ', '"DICT_5X5_50" '),
+        ("targets.board_dictionary", 'found "DICT_5X5_50"', '"DICT_5X5_250" or "DICT_5X5_1000"'),
+    ),
+    "too_few_poses": (
+        ("board_poses = 15", "board_poses = 3"),
+        ("targets.board_poses", "found 3", "at least 6 and at most 30: placements of the board"),
     ),
     "missing_key": (
         ('serial = "063034021847"\n', ""),

@@ -153,11 +153,12 @@ def test_stuck_polariser_shows_in_the_light_only(box: SimBox):
 
 
 def test_slow_recycle(box: SimBox):
+    box.recycle_s = 2.0
     box.inject(BoxFault("slow_recycle", step=1))
     shoot(box, 2)
-    shoot(box)
+    shoot(box, pause_s=0.08)  # it would be charged after 0.054 s
     assert rows(box)[2].endswith("not ready")
-    time.sleep(0.27 * 5 / SPEED)
+    time.sleep(0.54)
     shoot(box)
     assert rows(box)[3].split(",")[1:5:3] == ["2", "1"]
 
@@ -236,7 +237,9 @@ def test_edges_from_many_threads_make_one_row_per_step():
 
 
 def test_power_cut_erases_the_log_but_not_the_charge(box: SimBox):
-    box.handle_line("SEQ:ID take-1") and shoot(box)
+    box.recycle_s = 1000.0
+    box.handle_line("SEQ:ID take-1")
+    shoot(box)
     box.power_cycle()
     assert box.handle_line("SEQ:ID?") == ["-"]
     assert rows(box) == []

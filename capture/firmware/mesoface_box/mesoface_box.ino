@@ -17,7 +17,7 @@
 #include "config.h"
 #include "line_io.h"
 #include "light.h"
-#include "commands.h"
+#include "command_line.h"
 
 static const uint32_t QUIET_US = 2000;  // no serial work in the last moments before lamps fire
 
