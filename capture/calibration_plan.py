@@ -100,7 +100,8 @@ class _Exposures:
     """Collects shots step by step; their stems are numbered at the end."""
 
     def __init__(self, rig: Rig, kind: CalibrationKind) -> None:
-        self.rig, self.kind = rig, kind
+        self.rig = rig
+        self.kind: CalibrationKind = kind
         self._steps: list[list[tuple[str, str, Polariser, Sequence[RigLight], int | None]]] = []
 
     def step(self, what: str, pose: int | None, lights: Sequence[RigLight], seen: Sequence[tuple[str, Polariser]]):
@@ -108,11 +109,16 @@ class _Exposures:
         self._steps.append([(f"{what}_{camera}", camera, polariser, lights, pose) for camera, polariser in seen])
 
     def uniform(self, what: str, pose: int | None) -> None:
-        self.step(what, pose, self.rig.uniform_lights, [(camera.name, "U") for camera in self.rig.cameras])
+        self.step(what, pose, self.rig.uniform_lights, self.everybody())
+
+    def everybody(self) -> list[tuple[str, Polariser]]:
+        """All bodies, in unpolarised light or none."""
+        return [(camera.name, "U") for camera in self.rig.cameras]
 
     def pair(self, what: str, pose: int, flash: RigLight) -> None:
         """Parallel and crossed, as in a scan: two steps of one body, or one step of two."""
-        parallel, cross = (self.rig.centre.name, "P"), (self.rig.cross_camera.name, "X")
+        parallel: tuple[str, Polariser] = (self.rig.centre.name, "P")
+        cross: tuple[str, Polariser] = (self.rig.cross_camera.name, "X")
         if self.rig.pair_mode == "two_bodies":
             self.step(f"{what}_{flash.name}_pair", pose, [flash], [parallel, cross])
         else:
@@ -197,7 +203,7 @@ def _chart(rig: Rig) -> CalibrationPlan:
 def _dark(rig: Rig) -> CalibrationPlan:
     exposures = _Exposures(rig, "dark")
     for frame in range(rig.targets.dark_frames):
-        exposures.step(f"dark{frame}", None, (), [(camera.name, "U") for camera in rig.cameras])
+        exposures.step(f"dark{frame}", None, (), exposures.everybody())
     preparation = "Room dark, caps on all lenses. No lamp fires."
     return CalibrationPlan("dark", preparation, (), exposures.shots())
 

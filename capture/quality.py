@@ -24,7 +24,7 @@ from .rig_models import Rig
 # More steps than this part of the plan to shoot again: then shoot the whole take again.
 MOST_RESHOOT = 0.5
 NO_LIGHT = ("flash_missing",)
-NO_SUBJECT = ("flash_missing", "wrong_light", "pair_exchanged", "pair_alike", "copy")
+NO_SUBJECT = ("flash_missing", "wrong_light", "pair_exchanged", "pair_alike", "copy", "sharpness")
 WRONG_LIGHT = ("flash_missing", "flash_weak", "flash_strong", "wrong_light")
 
 
@@ -50,12 +50,13 @@ def judge(
     timed, span_s, skew_s = check_times(take)
     strength, uniform = strengths(take), uniform_strengths(take)
     findings += timed + check_exposure(take) + check_strengths(take, strength, uniform)
-    matches, pairs = match_lights(take), pair_figures(take)
+    matches, pairs = match_lights(take, strength), pair_figures(take)
     findings += check_lights(take, matches, _shots_of(findings, NO_LIGHT))
     findings += check_pairs(take, pairs, _shots_of(findings, WRONG_LIGHT))
     sharp = _relative_sharpness(take)
+    findings += _check_sharpness(take, sharp) + _check_noise(take)
     path = subject_path(take, _shots_of(findings, NO_SUBJECT))
-    findings += _check_sharpness(take, sharp) + _check_noise(take) + _check_motion(take, path)
+    findings += _check_motion(take, path)
     steps = _steps_to_reshoot(take, findings)
     verdict = _verdict(take, findings, steps)
     return Quality(

@@ -8,7 +8,7 @@ resolution, drawn towards the ellipsoid where shadows leave too few. They predic
 rig; the frame must fit its own lamp's best. Frames that fit another one are left out, and the rest is judged again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,8 +96,11 @@ def _predicted_level(take: Take, shot: Shot) -> float:
     return float(np.maximum((vectors * surface.normals).sum(axis=1), 0).mean())
 
 
-def match_lights(take: Take) -> dict[int, LightMatch]:
-    """Which flash every lit flash frame shows; by shot index. {} when fewer than five flashes are there to compare."""
+def match_lights(take: Take, strength: Mapping[int, float]) -> dict[int, LightMatch]:
+    """Which flash every lit flash frame shows; by shot index. {} when fewer than five flashes are there to compare.
+
+    `strength`: of `strengths`, so that a weak or strong flash does not bend the slopes.
+    """
     lights = take.rig.flashes
     shots = [shot for shot in take.flash_shots if not take.is_dark(shot)]
     if not shots:
@@ -107,7 +110,7 @@ def match_lights(take: Take) -> dict[int, LightMatch]:
     mask = np.logical_and.reduce([surface.mask for surface in surfaces.values()])
     surface = next(iter(surfaces.values()))
     inside = mask[surface.mask]
-    pictures = np.stack([_grid(take, shot, surfaces[shot.camera], mask) for shot in shots])
+    pictures = np.stack([_grid(take, shot, surfaces[shot.camera], mask) / strength[shot.index] for shot in shots])
     vectors = np.stack([flash_vectors(surface, light)[inside] for light in lights])
     mean = pictures.mean(axis=0)
     skin = mean > DARK_SKIN * np.median(mean)

@@ -25,7 +25,6 @@ from .session_transfer import FileHook, Transfers
 from .session_view import CameraView, SessionView
 from .take import Take
 
-
 GIVE_UP = 2
 """So many steps in a row that could not be shot end the shooting: nobody sits still for a broken rig."""
 

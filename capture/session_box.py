@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .box import BoxError, TriggerBox, find_box
-from .box_protocol import CLOCK_WRAP_US, BoxLogRow, BoxStep, box_steps, sequence_crc
+from .box_protocol import CLOCK_WRAP_US, STROBE_GAP_S, STROBE_RUN, BoxLogRow, BoxStep, box_steps, sequence_crc
+from .box_safety import check_sequence
 from .plan import Step
 from .rig_models import Rig
 from .session_view import SessionView
@@ -17,6 +18,7 @@ from .session_view import SessionView
 ARM_S = 10
 READY_S = 15.0
 WATCHDOG_S = 10.0
+SAME_LAMPS_S = STROBE_GAP_S + 0.05
 
 
 @dataclass
@@ -33,6 +35,14 @@ class SessionBox:
     seen_stray: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     _clock: tuple[float, int] = (0.0, 0)
+    _last_mask: int = 0
+    _last_s: float = 0.0
+    _same: int = 0
+
+    @property
+    def is_scan(self) -> bool:
+        """Is this a take of a person, shot as fast as the rig can?"""
+        return all(shot.kind in ("uniform", "parallel", "cross", "ambient") for s in self.steps for shot in s.shots)
 
     @property
     def lit(self) -> tuple[int, ...]:
@@ -56,6 +66,9 @@ class SessionBox:
             box.abort()
             box.configure(self.rig, WATCHDOG_S)
             wanted = self._sequence()
+            # Calibration takes fire the same lamps again and again, but an operator moves the target in between.
+            slow_s = None if self.is_scan else [float(index) for index in range(len(wanted))]
+            check_sequence(wanted, self.rig, slow_s)
             if box.read_sequence_id() == self.take_id and box.crc() == sequence_crc(wanted):
                 box.sequence_id = self.take_id
             else:
@@ -95,6 +108,11 @@ class SessionBox:
             self.box.abort()
             self.box.go_to(position)
         self.box.wait_ready(step.light_mask, step.polariser, deadline_s=time.monotonic() + READY_S)
+        self._same = self._same + 1 if step.light_mask == self._last_mask else 1
+        if self._same >= STROBE_RUN:
+            # No stroboscope: the same lamps, again and again, stay below 3 flashes a second.
+            time.sleep(max(0.0, self._last_s + SAME_LAMPS_S - time.monotonic()))
+        self._last_mask, self._last_s = step.light_mask, time.monotonic()
         if not surprise:
             self.box.arm(ARM_S, count=1, expected=len(self.lit))
             self._clock = self.box.clock()

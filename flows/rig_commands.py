@@ -138,9 +138,14 @@ def fire(path: str, *, light: str = "", seconds: float = 20.0) -> int:
             for lamp in lamps:
                 box.wait_ready(light_mask([lamp]), "U", time.monotonic() + seconds)
                 box.arm(10, count=1)
-                row = box.fire()
-                state = "[green]fired[/]" if row.fired else f"[red]did not fire: {escape(row.reason)}[/]"
-                dark += not row.fired
+                try:
+                    box.fire()
+                    state = "[green]fired[/]"
+                except BoxError as error:
+                    if error.kind not in ("not_ready", "timeout"):
+                        raise
+                    state = f"[red]did not fire: {escape(str(error))}[/]"
+                    dark += 1
                 console.print(f"channel {lamp.channel:>2}  {lamp.name:<12} {state}")
     except BoxError as error:
         raise UserError(f"trigger box: {error}") from error

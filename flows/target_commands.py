@@ -98,8 +98,9 @@ def board(out: Path = Path("board.svg"), *, rig: Path | None = None, force: bool
         raise UserError(f"{out} exists; choose another name, or replace it with --force")
     described = chosen_rig(rig)
     width_mm, height_mm = write_board(out, described.targets)
-    console.print(
-        f"wrote {escape(str(out))}: {width_mm:g} x {height_mm:g} mm. Print it at 100 %, check the line of 100 mm,"
+    advice = (
+        f"wrote {escape(str(out))}: {width_mm:g} x {height_mm:g} mm. Print it at 100 %, check the line of 100 mm, "
+        "glue it on a flat plate, measure the squares and write their side into board_square_mm of rig.toml."
     )
-    console.print("glue it on a flat plate, measure the squares and write their side into board_square_mm of rig.toml.")
+    console.print(advice, soft_wrap=True)
     console.print(calibration_plan(described, "board").preparation, soft_wrap=True)

@@ -21,6 +21,7 @@ def fast_rig(path: Path, width_px: int = 240, height_px: int = 160) -> Path:
     text = text.replace("shutter_s = 0.1,", f"shutter_s = {0.1 * SPEED},")
     text = text.replace("flash_delay_s = 0.06", f"flash_delay_s = {0.06 * SPEED}")
     text = text.replace("skew_s = 0.03", "skew_s = 0.05").replace("span_s = 5.0", "span_s = 60.0")
+    text = text.replace("noise_max = 0.02", "noise_max = 0.2")  # at 2 mm per pixel texture cannot be told from noise
     path.write_text(scaled_rig_text(text, width_px, height_px))
     return path
 

@@ -36,7 +36,13 @@ def expose(take: Take, step: int, attempt: int = 0, first: int = 1) -> list[dict
     ]
     shot = next(s for s in PLAN if s.step == step)
     take.log.append(
-        "exposed", step=step, attempt=attempt, light_mask=shot.light_mask, polariser=shot.polariser, box=None, files=files
+        "exposed",
+        step=step,
+        attempt=attempt,
+        light_mask=shot.light_mask,
+        polariser=shot.polariser,
+        box=None,
+        files=files,
     )
     return files
 

@@ -231,7 +231,7 @@ def test_png_board_is_found_and_carries_its_resolution(tmp_path):
     corners, ids, _, _ = cv2.aruco.CharucoDetector(charuco_board(Targets())).detectBoard(small)
     assert len(ids) == 88
     found_mm = (corners.reshape(-1, 2) + 0.5) * 4 / (600 / 25.4) - [148.5, 105.0]
-    assert np.abs(found_mm - board_corners_mm(Targets())[np.asarray(ids).ravel(), :2]).max() < 0.05
+    assert np.abs(found_mm - board_corners_mm(Targets())[np.asarray(ids, np.int64).ravel(), :2]).max() < 0.05
 
 
 def test_pdf_board_is_a_whole_file(tmp_path):

@@ -631,7 +631,8 @@ def test_shift_registers_pulses_and_a_servo(tmp_path: Path):
     try:
         with TriggerBox.open(bench.path) as box:
             assert box.channels == 16
-            steps = [BoxStep(0x8001, "P", 500, 0), BoxStep(0x0180, "X", 1000, 20_000)]
+            steps = [BoxStep(mask, "P", 500, 0) for mask in (0x8001, 0x4002, 0x2004)]
+            steps.append(BoxStep(0x0180, "X", 1000, 20_000))
             box.load(steps)
             for number, step in enumerate(steps):
                 ready(box, step)
@@ -652,9 +653,10 @@ def test_shift_registers_pulses_and_a_servo(tmp_path: Path):
         bench.close()
     shown = _shift_register_states(pins)
     lit = [(mask, since, until) for mask, since, until in shown if mask]
-    assert [mask for mask, _, _ in lit] == [0x8001, 0x0180]
+    assert [mask for mask, _, _ in lit] == [0x8001, 0x4002, 0x2004, 0x0180]
     lengths = [until - since for _, since, until in lit]
-    assert 0.0039 < lengths[0] < 0.02 and 0.0079 < lengths[1] < 0.03, "half and all of 8 ms, and a busy machine's wait"
+    assert 0.0039 < min(lengths[:3]) < 0.007, "in s: half of 8 ms; the best of three, for busy machines"
+    assert min(lengths) > 0.0039 and lengths[3] > 0.0079
     angles = [level for _, pin, level in pins if pin == 44]
     assert angles == [90], "0 degrees before and for P, 90 for X"
 

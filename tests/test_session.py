@@ -112,7 +112,8 @@ def test_light_that_the_box_lies_about_is_seen_in_the_images(tmp_path, rig, kind
     rig.command("box_fault", fault={"kind": kind, "step": 5})
     with new_take(tmp_path, rig) as take:
         run(take, rig)
-        assert take.state().complete and misfiled(take.folder, rig) or kind == "weak_flash"
+        assert take.state().complete
+        assert misfiled(take.folder, rig) or kind == "weak_flash"
         found = judge_take(take)
         assert found.verdict == "reshoot" and set(found.steps) == {5, 6} and found.reasons
         run(take, rig, steps=list(found.steps))
@@ -128,7 +129,8 @@ def test_file_that_is_not_an_image_is_found(tmp_path, rig):
         run(take, rig)
         assert take.state().complete  # every byte of the card is on the disk; they are no image
         found = judge_take(take)
-        assert found.verdict == "reshoot" and found.steps == (0,) and any("00_uniform_left2" in r for r in found.reasons)
+        assert found.verdict == "reshoot" and found.steps == (0,)
+        assert any("left2" in reason for reason in found.reasons)
 
 
 def test_duplicated_exposure_is_kept_but_not_filed(tmp_path, rig):

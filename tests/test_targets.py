@@ -152,6 +152,25 @@ def test_flash_on_the_card_follows_the_formula(name):
     assert shot.pose == 0
 
 
+def test_other_rigs_render_too(tmp_path):
+    """Two centre bodies, and no uniform lamp: then all flashes share their energy, as the trigger box sets it."""
+    content = load_example_rig().model_dump()
+    centre = content["cameras"][2]
+    cross = {**centre, "name": "cross", "role": "centre_cross", "serial": "063034018999"}
+    centre["role"], content["rig"]["pair_mode"] = "centre_parallel", "two_bodies"
+    content["cameras"] = [*content["cameras"], cross]
+    content["lights"] = content["lights"][:9]
+    rig = Rig.model_validate(content)
+    folder = render_calibration(rig, "flat", TargetOptions(width_px=48, height_px=32), tmp_path / "flat")
+    assert len(list((folder / "raw").iterdir())) == 6 + 36
+    scene = scene_of("flat", rig, width_px=48, height_px=32, misalignment=0)
+    parallel, crossed = (scene.light(shot_of(scene, f"glossball_flash4_pair_{name}")) for name in ("centre", "cross"))
+    assert crossed.max() < 0.2 * parallel.max()
+    together = scene.light(shot_of(scene, "flat_uniform_centre"))
+    each = [scene.light(shot_of(scene, f"flat_{lamp.name}_pair_centre")) / lamp.relative_energy for lamp in rig.flashes]
+    assert together == pytest.approx(0.75 / 9 * np.sum(each, axis=0), rel=1e-4)
+
+
 def test_vignetting_takes_from_the_corners():
     plain, dim = (scene_of("flat", width_px=240, height_px=160, vignetting=v) for v in (0.0, 0.3))
     shot = shot_of(plain, "flat_uniform_left1")
@@ -180,7 +199,7 @@ def test_the_satin_ball_shows_the_leak(leak):
 
 @pytest.mark.parametrize("camera", ["centre", "right2"])
 def test_mirror_ball_shows_lamps_where_they_are(camera):
-    scene = scene_of("sphere")
+    scene = scene_of("sphere", width_px=900, height_px=600)
     for pose, name in ((0, "flash1"), (1, "flash8"), (2, "flash9")):
         shot = shot_of(scene, f"sphere{pose}_{name}_{camera}")
         light = scene.light(shot)[..., 0]
@@ -222,7 +241,7 @@ def test_highlights_of_the_mirror_ball_locate_the_flashes():
 
 
 def test_mirror_ball_in_uniform_light_shows_its_outline():
-    scene = scene_of("sphere", misalignment=0)
+    scene = scene_of("sphere", misalignment=0, width_px=900, height_px=600)
     shot = shot_of(scene, "sphere1_uniform_left1")
     light, camera = scene.light(shot)[..., 0], scene.cameras["left1"]
     ball = scene.ball(scene.placements[1])
