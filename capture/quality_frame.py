@@ -42,7 +42,8 @@ def frame_facts(path: str | Path, shot: Shot, rig: Rig) -> FrameFacts:
     Raises UserError when the file cannot be decoded or its aspect is not the sensor's.
     """
     start_s = time.perf_counter()
-    raw = read_frame(Path(path), shot, rig)
+    sensor = rig.camera(shot.camera).sensor
+    raw = read_raw(path, (sensor.width_px, sensor.height_px), any_scale=True)
     width, height = raw.size_px
     half = demosaic(raw.mosaic, raw.cfa, "half")
     half /= np.float32(raw.range_dn)
@@ -84,21 +85,6 @@ def frame_facts(path: str | Path, shot: Shot, rig: Rig) -> FrameFacts:
         preview=cv2.resize(view, preview_size, interpolation=cv2.INTER_AREA),
         face=face,
     )
-
-
-def read_frame(path: Path, shot: Shot, rig: Rig) -> RawImage:
-    """Decode a shot's file at the rig's sensor size, or at another size of the same aspect (a rendered one)."""
-    sensor = rig.camera(shot.camera).sensor
-    size_px = (sensor.width_px, sensor.height_px)
-    try:
-        return read_raw(path, size_px)
-    except UserError as error:
-        if "the rig's sensor has" not in str(error):
-            raise
-        raw = read_raw(path)
-        if abs(raw.size_px[0] * size_px[1] / (raw.size_px[1] * size_px[0]) - 1) > 0.01:
-            raise
-        return raw
 
 
 def measure_frames(

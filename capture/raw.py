@@ -22,6 +22,7 @@ CLIPPED_SHARE_OF_RANGE = 0.99
 
 SMALLEST_RANGE_DN = 200
 UNKNOWN_CROP = 0xFFFF
+SAME_ASPECT = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +75,13 @@ class RawImage:
         return self.mosaic[row::2, column::2]
 
 
-def read_raw(path: str | Path, size_px: tuple[int, int] | None = None) -> RawImage:
+def read_raw(path: str | Path, size_px: tuple[int, int] | None = None, any_scale: bool = False) -> RawImage:
     """Decode a CR2 or DNG.
 
     Args:
         size_px: (width, height) the picture must have, the rig's sensor size. Bodies record a margin around it, which
             is cut away as the file tells. None takes the size the file gives.
+        any_scale: take another size of the same aspect too, such as that of rendered frames.
 
     Raises UserError for a file that is missing, empty, truncated, a JPEG, no Bayer image, of another size, or with
     implausible black and white levels; the message says what to do.
@@ -90,7 +92,7 @@ def read_raw(path: str | Path, size_px: tuple[int, int] | None = None) -> RawIma
 
     try:
         with rawpy.imread(str(path)) as raw:
-            return _convert(path, raw, exif, size_px)
+            return _convert(path, raw, exif, size_px, any_scale)
     except (rawpy.LibRawIOError, rawpy.LibRawDataError) as error:
         raise UserError(
             f"{path}: the file is truncated or damaged ({_words(error)}); copy it from the card again"
@@ -117,13 +119,13 @@ def _check_head(path: Path) -> Exif:
     return Exif()  # CR3 and others: LibRaw may know them
 
 
-def _convert(path: Path, raw: Any, exif: Exif, size_px: tuple[int, int] | None) -> RawImage:
+def _convert(path: Path, raw: Any, exif: Exif, size_px: tuple[int, int] | None, any_scale: bool) -> RawImage:
     pattern = raw.raw_pattern
     if pattern is None or np.shape(pattern) != (2, 2):
         raise UserError(f"{path}: the sensor's colours are not in a 2 x 2 Bayer pattern; this camera is not supported")
     letters = [chr(raw.color_desc[index]) for index in np.ravel(pattern)]
     numbers = raw.raw_image_visible
-    top, left, height, width = _window(path, raw, size_px)
+    top, left, height, width = _window(path, raw, size_px, any_scale)
     # cutting an odd number of rows or columns away swaps the pattern's rows or columns
     order = [2 * ((row + top) % 2) + (column + left) % 2 for row in (0, 1) for column in (0, 1)]
     cfa = "".join(letters[place] for place in order)
@@ -143,7 +145,7 @@ def _convert(path: Path, raw: Any, exif: Exif, size_px: tuple[int, int] | None) 
     return RawImage(mosaic, cfa, black, white, exif)  # pyright: ignore[reportArgumentType]
 
 
-def _window(path: Path, raw: Any, size_px: tuple[int, int] | None) -> tuple[int, int, int, int]:
+def _window(path: Path, raw: Any, size_px: tuple[int, int] | None, any_scale: bool) -> tuple[int, int, int, int]:
     """(top, left, height, width) inside the visible pixels: the crop the camera intends, or all of them."""
     sizes = raw.sizes
     height, width = raw.raw_image_visible.shape
@@ -151,13 +153,16 @@ def _window(path: Path, raw: Any, size_px: tuple[int, int] | None) -> tuple[int,
     crop = (sizes.crop_width, sizes.crop_height)
     known = UNKNOWN_CROP not in (sizes.crop_left_margin, sizes.crop_top_margin) and min(crop) > 0
     has_crop = known and min(left, top) >= 0 and left + crop[0] <= width and top + crop[1] <= height
+    inner = (top, left, crop[1] - crop[1] % 2, crop[0] - crop[0] % 2)
+    natural = inner if has_crop else (0, 0, height - height % 2, width - width % 2)
     if size_px is None:
-        top, left, width, height = (top, left, *crop) if has_crop else (0, 0, width, height)
-        return top, left, height - height % 2, width - width % 2
+        return natural
     if size_px == (width, height):
         return 0, 0, height, width
     if has_crop and size_px == crop:
-        return top, left, crop[1], crop[0]
+        return inner
+    if any_scale and abs(natural[3] * size_px[1] / (natural[2] * size_px[0]) - 1) < SAME_ASPECT:
+        return natural
     found = f"{width}x{height}" + (f" (cropped {crop[0]}x{crop[1]})" if has_crop else "")
     raise UserError(
         f"{path}: picture of {found} px, but the rig's sensor has {size_px[0]}x{size_px[1]} px; "

@@ -42,6 +42,7 @@ for _command in (
     take_commands.reshoot,
     take_commands.close,
     take_commands.clear_cards,
+    take_commands.develop,
     take_commands.export,
 ):
     take.command(_command)

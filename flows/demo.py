@@ -1,14 +1,21 @@
 """`mesoface demo`: the main job, as far as it is built, end to end on the built-in virtual studio."""
 
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-from ..capture.files import write_text
+from ..capture.errors import UserError
+from ..capture.files import sha256_file, write_text
 from ..capture.image_files import read_tiff
-from ..capture.rig import load_example_rig
+from ..capture.plan import shot_plan, take_plan
+from ..capture.rig import example_rig_path, load_example_rig, load_rig
+from ..capture.sim_rig import RenderedFolder, SimulatedStudio, VirtualRig
+from ..capture.take import create_take, read_take, takes_in
+from ..capture.take_report import verify_take
 from ..reconstruct.portrait import PortraitOptions, write_portrait
 from ..reconstruct.studio_options import StudioOptions, parse_size
 from . import html
+from .capture_run import run_session
 from .scan_report import (
     check_rows,
     close_ups,
@@ -17,12 +24,15 @@ from .scan_report import (
     write_scan_report,
 )
 from .studio_commands import console, run_scan
+from .take_quality import read_quality
+from .virtual_studio import virtual_rig_file
 
 
 def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, expression: str = "brow_raise") -> int:
     """Run everything that is built on a virtual subject and show it in one report.
 
-    Today: render a scan of 23 exposures with exact truth, check it, render a portrait. Interrupted, it continues.
+    Today: render a scan of 23 exposures with exact truth, check it; shoot it as a take with simulated cameras and
+    lights, verify and judge the take; render a portrait. Interrupted, it continues.
 
     Example: mesoface demo --out demo --size medium
 
@@ -42,6 +52,7 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
     options = StudioOptions(width_px=width, height_px=height, subject=subject, expression=expression)
     scan, portrait = out / "scan", out / "portrait"
     run_scan(load_example_rig(), options, scan)
+    take = demo_take(out / "sessions", scan, (width, height), expression)
     with console.status("report and portrait"):
         write_scan_report(scan)
         view = PortraitOptions(
@@ -49,12 +60,34 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
             yaw_deg=25.0, pitch_deg=6.0, seed=5,
         )  # fmt: skip
         write_portrait(view, portrait)
-        passed = _write_report(out, scan, portrait, time.monotonic() - started)
+        passed = _write_report(out, scan, take, portrait, time.monotonic() - started)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
     return 0 if passed else 1
 
 
-def _write_report(out: Path, scan: Path, portrait: Path, seconds: float) -> bool:
+def demo_take(sessions: Path, scan: Path, size_px: tuple[int, int], expression: str) -> Path:
+    """A complete take of the rendered scan, shot with the simulated rig; an earlier one of the same scan is kept."""
+    path = virtual_rig_file(example_rig_path(), size_px)
+    rig = load_rig(path)
+    source = f"frames of {scan.name}/scan.json, sha256 {sha256_file(scan / 'scan.json')}"
+    for folder in takes_in(sessions) if sessions.is_dir() else ():
+        manifest, _, state = read_take(folder)
+        if manifest.notes == source and state.complete and verify_take(folder).status in ("complete", "closed"):
+            console.print(f"take: {folder} is complete", soft_wrap=True)
+            return folder
+    with VirtualRig.start(SimulatedStudio(path, (RenderedFolder(scan, shot_plan(rig)),))) as virtual:
+        take = create_take(
+            sessions, path.read_text(), rig, take_plan(rig), kind="scan", subject="S001", expression=expression,
+            operator="demo", notes=source, version=version("mesoface"),
+        )  # fmt: skip
+        with take:
+            result = run_session(take, virtual.connections)
+    if result.report.status != "complete":
+        raise UserError(f"{take.folder}: the simulated capture is not complete; run the demo again")
+    return take.folder
+
+
+def _write_report(out: Path, scan: Path, take: Path, portrait: Path, seconds: float) -> bool:
     import cv2
 
     from ..reconstruct.studio_checks import check_scan
@@ -73,6 +106,11 @@ def _write_report(out: Path, scan: Path, portrait: Path, seconds: float) -> bool
             "Scan: 23 exposures and their truth", "Rendered by the virtual studio as the shipped rig would shoot it."
         ),
         html.gallery([("contact sheet", contact_sheet(scan))], 1200),
+        html.heading(
+            "Take: the same scan through cameras",
+            "Shot with five simulated EOS 760D through libgphoto2 and the simulated trigger box, verified and judged.",
+        ),
+        html.table(_take_rows(out, take)),
         html.heading("Self-checks"),
         html.table(check_rows(checks), ("check", "found", "bound", "")),
         html.heading("Close-ups"),
@@ -83,4 +121,15 @@ def _write_report(out: Path, scan: Path, portrait: Path, seconds: float) -> bool
         html.gallery([("portrait", picture[..., ::-1]), ("true relief", relief(normal))], 420),
     ]
     write_text(out / "report.html", html.page("Mesoface demo", parts))
-    return all(check.passed for check in checks)
+    quality = read_quality(take)
+    return all(check.passed for check in checks) and quality is not None and quality.verdict == "accept"
+
+
+def _take_rows(out: Path, take: Path) -> list[list[str]]:
+    report, quality = verify_take(take), read_quality(take)
+    return [
+        ["folder", take.relative_to(out).as_posix()],
+        ["frames verified on disk", f"{report.verified} of {report.shots}"],
+        ["quality", f"{quality.verdict}: {quality.summary}" if quality else "not judged"],
+        ["contact sheet", (take.relative_to(out) / "data/contact-sheet.html").as_posix()],
+    ]

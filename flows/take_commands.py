@@ -274,6 +274,31 @@ def clear_cards(take: Path, *, yes: bool = False, virtual: bool = False) -> int:
     return 1 if problems else 0
 
 
+def develop(take: Path, *, out: Path, method: Literal["malvar", "bilinear", "half"] = "malvar", workers: int = 2) -> None:
+    """Develop a take's RAW files to linear float32 TIFF, 1 = white level; files that are up to date are left alone.
+
+    Example: mesoface take develop sessions/S012_smile_20260301T101500Z --out linear
+
+    Parameters
+    ----------
+    take
+        Folder of the take.
+    out
+        Folder for the images.
+    method
+        malvar and bilinear keep the size; half makes one pixel of each 2 x 2.
+    workers
+        Files at the same time.
+    """
+    from ..capture.develop import develop_files
+
+    _, _, state = read_take(take)
+    images = [image for shot in state.plan if (image := state.image(shot.index))]
+    made = develop_files([take / "data" / image.path for image in images], out, workers=workers, method=method)
+    reused = sum(item.reused for item in made)
+    console.print(f"{len(made)} images in {escape(str(out))}, {reused} of them were up to date", soft_wrap=True)
+
+
 def export(take: Path, *, out: Path, layout: Literal["flat", "rti", "colmap"] = "flat", raw: bool = False) -> None:
     """Hand a take on to other tools: developed images in a plain folder, for RTI, or for COLMAP.
 
