@@ -96,35 +96,29 @@ def mark_blurred(views: list[BoardView]) -> list[BoardView]:
 
 
 def edge_width(grey: np.ndarray, marker_corners: Any) -> float:
-    """Width in px of the edges of the found markers: contrast over steepest slope, median over their sides."""
-    widths = []
+    """Width in px of the edges of the found markers: contrast over steepest slope, median over their sides.
+
+    Each side is crossed from the marker's black frame outwards over its white margin, one module each way.
+    """
+    quads = np.array([np.reshape(quad, (4, 2)) for quad in marker_corners], np.float64)
+    along = np.roll(quads, -1, axis=1) - quads
+    middle = quads + along / 2
+    length = np.linalg.norm(along, axis=2, keepdims=True)
+    outward = np.stack([along[..., 1], -along[..., 0]], axis=2) / np.maximum(length, 1e-9)
+    outward *= np.sign(np.sum(outward * (middle - quads.mean(axis=1, keepdims=True)), axis=2, keepdims=True))
+    sides, beside = length.size, 5
+    module = length.reshape(sides, 1, 1) / 7
+    across = np.linspace(-1, 1, 41)[None, :, None] * module * outward.reshape(sides, 1, 2)
+    offsets = np.linspace(-0.15, 0.15, beside)[:, None, None] * along.reshape(sides, 1, 1, 2)
+    samples = (middle.reshape(sides, 1, 1, 2) + offsets + across[:, None]).astype(np.float32)
+    flat = samples.reshape(sides * beside, -1, 2)
     image = np.asarray(grey, np.float32)
-    for quad in marker_corners:
-        points = np.reshape(quad, (4, 2)).astype(np.float64)
-        centre = points.mean(axis=0)
-        for first, second in zip(points, np.roll(points, -1, axis=0), strict=True):
-            width = _edge_width(image, (first + second) / 2, second - first, centre)
-            if width is not None:
-                widths.append(width)
-    return float(np.median(widths)) if widths else float("inf")
-
-
-def _edge_width(image: np.ndarray, middle: np.ndarray, along: np.ndarray, centre: np.ndarray) -> float | None:
-    """Across one side of a marker: from its black frame outwards over the white margin."""
-    length = float(np.linalg.norm(along))
-    outward = np.array([along[1], -along[0]]) / max(length, 1e-9)
-    if outward @ (middle - centre) < 0:
-        outward = -outward
-    # one module of black inside, as much white outside
-    reach = length / 7
-    steps = np.arange(-reach, reach + 0.25, 0.25)
-    offsets = np.linspace(-0.15, 0.15, 5)[:, None, None] * along
-    samples = (middle + offsets + steps[None, :, None] * outward).astype(np.float32)
-    profile = cv2.remap(image, samples[..., 0], samples[..., 1], cv2.INTER_LINEAR).mean(axis=0)
-    contrast = float(np.percentile(profile, 95) - np.percentile(profile, 5))
-    if contrast < FLAT_CONTRAST / 2:
-        return None
-    return contrast / max(float(np.abs(np.diff(profile)).max()) * 4, 1e-9)
+    profiles = cv2.remap(image, np.ascontiguousarray(flat[..., 0]), np.ascontiguousarray(flat[..., 1]), cv2.INTER_LINEAR)
+    profiles = profiles.reshape(sides, beside, -1).mean(axis=1)
+    contrast = np.percentile(profiles, 95, axis=1) - np.percentile(profiles, 5, axis=1)
+    slope = np.abs(np.diff(profiles, axis=1)).max(axis=1) / (module.ravel() / 20)
+    good = contrast > FLAT_CONTRAST / 2
+    return float(np.median(contrast[good] / np.maximum(slope[good], 1e-9))) if good.any() else float("inf")
 
 
 def _marker_side(marker_corners: Any) -> float:
