@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from .plan import Shot
 from .quality_face import FaceSurface, face_surface, flash_vectors
@@ -29,6 +30,8 @@ DARK_SKIN = 0.15
 ROUNDS = 3
 FEWEST_FRAMES = 4
 MOST_SUSPECTS = 4
+# A frame that fits another flash better by this factor leaves the basis; a new order of the lamps must fit all better.
+SUSPICIOUS, CLEARLY_BETTER = 1.05, 0.7
 # A frame is given to another lamp when its own fits this many times worse.
 WRONG_FACTOR = 1.25
 
@@ -148,32 +151,60 @@ def _basis(shots: Sequence[Shot], own: Sequence[int]) -> dict[int, int]:
     return rows
 
 
+def _relabelled(
+    pictures: Array, vectors: Array, normals: Array, own: Sequence[int], basis: dict[int, int]
+) -> dict[int, int]:
+    """The basis with the lamps as they seem to hang, when that explains all frames together clearly better.
+
+    Each frame is compared with the ellipsoid under every lamp of the basis, and each lamp given to one frame. The
+    ellipsoid may err on single frames, so the new order must also stand up to the face's own slopes.
+    """
+    lights, rows = list(basis), list(basis.values())
+    predicted = np.maximum(np.einsum("kpi,pi->kp", vectors[lights], normals), 0)
+    # over their means, so that what the ellipsoid lacks of a face drops out
+    seen = pictures[rows] / np.maximum(pictures[rows].mean(axis=0), 1e-6)
+    expected = predicted / np.maximum(predicted.mean(axis=0), 1e-6)
+    seen, expected = (x - x.mean(axis=1, keepdims=True) for x in (seen, expected))
+    likeness = seen @ expected.T / np.outer(np.linalg.norm(seen, axis=1), np.linalg.norm(expected, axis=1))
+    order = linear_sum_assignment(-likeness)[1]
+    other = {lights[place]: row for row, place in zip(rows, order, strict=True)}
+    if other == basis or len(basis) < FEWEST_FRAMES + 1:
+        return basis
+
+    def misfit(labels: dict[int, int]) -> float:
+        found = _misfits(pictures, vectors, normals, own, labels)
+        return float(np.mean([found[row, light] for light, row in labels.items()]))
+
+    return other if misfit(other) < CLEARLY_BETTER * misfit(basis) else basis
+
+
 def _settle(pictures: Array, vectors: Array, normals: Array, own: Sequence[int], basis: dict[int, int]) -> Array:
     """Misfits (frames, lights), with frames that show another flash taken out of the basis one by one."""
-    basis = dict(basis)
+    basis = _relabelled(pictures, vectors, normals, own, basis)
     misfits = _misfits(pictures, vectors, normals, own, basis)
     for _ in range(MOST_SUSPECTS):
-        suspicion = {
-            light: misfits[row, light] / misfits[row].min() for light, row in basis.items() if row < len(misfits)
-        }
+        suspicion = {light: misfits[row, light] / misfits[row].min() for light, row in basis.items()}
         light = max(suspicion, key=lambda key: suspicion[key], default=None)
-        if light is None or not suspicion[light] > 1.05 or len(basis) <= FEWEST_FRAMES + 1:
+        if light is None or not suspicion[light] > SUSPICIOUS or len(basis) <= FEWEST_FRAMES + 1:
             break
-        del basis[light]
+        basis = {key: row for key, row in basis.items() if key != light}
         misfits = _misfits(pictures, vectors, normals, own, basis)
     return misfits
 
 
 def _misfits(pictures: Array, vectors: Array, normals: Array, own: Sequence[int], basis: dict[int, int]) -> Array:
-    """Mean absolute misfit over mean brightness of every frame (rows) under every flash, NaN where not measurable."""
+    """Mean absolute misfit over mean brightness of every frame (rows) under every flash, NaN where not measurable.
+
+    A frame is predicted from the basis (row by flash) without its own pair.
+    """
     misfits = np.full((len(pictures), len(vectors)), np.nan)
-    for light in set(own):
-        lights = [other for other in basis if other != light]
+    for pair in set(own):
+        lights = [light for light, row in basis.items() if own[row] != pair]
         if len(lights) < FEWEST_FRAMES:
             continue
-        slopes = _slopes(pictures[[basis[other] for other in lights]], vectors[lights], normals)
+        slopes = _slopes(pictures[[basis[light] for light in lights]], vectors[lights], normals)
         predicted = np.maximum(np.einsum("kpi,pi->kp", vectors, slopes), 0)
-        for row in (row for row, mine in enumerate(own) if mine == light):
+        for row in (row for row, mine in enumerate(own) if mine == pair):
             scale = (predicted @ pictures[row]) / np.maximum((predicted**2).sum(axis=1), 1e-12)
             misfits[row] = np.abs(pictures[row] - scale[:, None] * predicted).mean(axis=1) / pictures[row].mean()
     return misfits

@@ -21,6 +21,7 @@ from . import (
     serve_command,
     studio_commands,
     take_commands,
+    target_commands,
 )
 
 app = App(
@@ -53,6 +54,7 @@ studio.command(studio_commands.render)
 studio.command(studio_commands.portrait)
 studio.command(studio_commands.verify)
 studio.command(serve_command.serve)
+studio.command(target_commands.targets)
 app.command(studio)
 
 rig = App(name="rig", help="The rig description: cameras, lamps, polarisers, limits.")
@@ -60,6 +62,7 @@ rig.command(rig_commands.check)
 rig.command(rig_commands.example)
 rig.command(rig_commands.cameras)
 rig.command(rig_commands.fire)
+rig.command(target_commands.board)
 app.command(rig)
 
 face_model = App(name="face-model", help="Face models: procedural, BFM, ICT-FaceKit, eos.")

@@ -77,18 +77,17 @@ def show(take: Path) -> None:
     if manifest.notes:
         console.print(escape(manifest.notes), soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("step", "frame", "light", "file", "MB", "from card", "sha256"):
-        table.add_column(heading, no_wrap=heading != "from card", overflow="fold")
+    for heading in ("step", "frame", "light", "from body and card", "sha256"):
+        table.add_column(heading, no_wrap=heading != "from body and card", overflow="fold")
     for shot in state.plan:
         file = state.image(shot.index)
         light = f"{shot.light_mask:#05x} {shot.polariser}" if shot.light_mask else "none"
         if file is None:
             where = "[yellow]on the card[/]" if state.current(shot.index) else "[red]missing[/]"
-            table.add_row(str(shot.step), shot.stem, light, where, "", "", "")
+            table.add_row(str(shot.step), shot.stem, light, where, "")
         else:
-            card = f"{file.serial} {file.card_name}"
-            size = f"{file.bytes / 1e6:.1f}"
-            table.add_row(str(shot.step), shot.stem, light, file.path, size, card, file.sha256[:12])
+            name = Path(file.path).name
+            table.add_row(str(shot.step), name, light, f"{file.serial} {file.card_name}", file.sha256[:8])
     console.print(table)
     report = report_state(take, manifest, state)
     console.print(f"[{STATUS_STYLES[report.status]}]{report.status}[/]: {report.verified} of {report.shots} frames")
@@ -274,7 +273,9 @@ def clear_cards(take: Path, *, yes: bool = False, virtual: bool = False) -> int:
     return 1 if problems else 0
 
 
-def develop(take: Path, *, out: Path, method: Literal["malvar", "bilinear", "half"] = "malvar", workers: int = 2) -> None:
+def develop(
+    take: Path, *, out: Path, method: Literal["malvar", "bilinear", "half"] = "malvar", workers: int = 2
+) -> None:
     """Develop a take's RAW files to linear float32 TIFF, 1 = white level; files that are up to date are left alone.
 
     Example: mesoface take develop sessions/S012_smile_20260301T101500Z --out linear

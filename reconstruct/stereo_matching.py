@@ -8,27 +8,18 @@ memory; the kernels release the GIL, so strips run in threads.
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+import cv2
 import numba
 import numpy as np
 
 from ..capture.camera_model import PinholeCamera
+from .stereo_pyramid import Pixels
 
 STRIP_ROWS = 96
 VARIANCE_FLOOR = 2e-5
 """Added to both variances: a window without texture scores low instead of at random."""
 LEAST_SHARE = 0.3
 """Windows with less foreground than this share have no score."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """One view at one pyramid level."""
-
-    image: np.ndarray
-    """(H, W) float32."""
-    mask: np.ndarray
-    """(H, W) bool."""
-    camera: PinholeCamera
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,35 +87,65 @@ def sweep(
             return
         halo = 1 if blur_scores else 0
         top, bottom = max(first - halo, 0), min(last + halo, height)
-        offset[first:last], score[first:last] = _sweep_strip(
-            window, pairs, inverse_depth, factors, (top, bottom), (first - top, last - top), blur_scores
-        )
+        found = _sweep_strip(window, pairs, inverse_depth, factors, (top, bottom), blur_scores)
+        for whole, part in zip((offset, score), found, strict=True):
+            whole[first:last] = part[first - top : last - top]
 
     list(pool.map(run, range(0, height, STRIP_ROWS)))
     return Peak(offset, score)
 
 
-def _sweep_strip(window, pairs, inverse_depth, factors, rows, inner, blur_scores):  # noqa: ANN001, ANN202
-    import cv2
+def score_surface(window: Window, sources: list[Pixels], inverse_depth: np.ndarray, pool: Executor) -> np.ndarray:
+    """(H, W) float32 score of one surface, -1 where no source sees it."""
+    height, width = inverse_depth.shape
+    out = np.full((height, width), -1, np.float32)
+    pairs = [(source.image, *projection(window.pixels.camera, source.camera)) for source in sources]
 
+    def run(first: int) -> None:
+        last = min(first + STRIP_ROWS, height)
+        _scores(window, pairs, inverse_depth, 1.0, (first, last), out[first:last])
+
+    list(pool.map(run, range(0, height, STRIP_ROWS)))
+    return out
+
+
+Pair = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""A source's image and its `projection`."""
+
+
+def _scores(
+    window: Window, pairs: list[Pair], inverse_depth: np.ndarray, factor: float, rows: tuple[int, int], out: np.ndarray
+) -> None:
+    """Score of one hypothesis for some rows, into `out` (rows, W)."""
+    planes = np.empty((len(pairs), *out.shape), np.float32)
+    pixels = window.pixels
+    for plane, (image, matrix, shift) in zip(planes, pairs, strict=True):
+        _zncc(
+            pixels.image, pixels.mask, window.mean, window.deviation, window.count, window.radius_px,
+            inverse_depth, float(factor), image, matrix, shift, rows[0], rows[1], plane,
+        )  # fmt: skip
+    _mean_of_best_two(planes, out)
+
+
+def _sweep_strip(
+    window: Window,
+    pairs: list[Pair],
+    inverse_depth: np.ndarray,
+    factors: np.ndarray,
+    rows: tuple[int, int],
+    blur_scores: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Position and height of the peak for some rows."""
     shape = (rows[1] - rows[0], inverse_depth.shape[1])
-    scores = np.empty((len(pairs), *shape), np.float32)
-    best, before, after = (np.full(shape, -1, np.float32) for _ in range(3))
-    previous, index = np.full(shape, -1, np.float32), np.full(shape, -1, np.int16)
-    pixels, combined = window.pixels, np.empty(shape, np.float32)
+    best, before, after, previous = (np.full(shape, -1, np.float32) for _ in range(4))
+    index, score = np.full(shape, -1, np.int16), np.empty(shape, np.float32)
     for number, factor in enumerate(factors):
-        for plane, (image, matrix, shift) in zip(scores, pairs, strict=True):
-            _zncc(
-                pixels.image, pixels.mask, window.mean, window.deviation, window.count, window.radius_px,
-                inverse_depth, float(factor), image, matrix, shift, rows[0], rows[1], plane,
-            )  # fmt: skip
-        _mean_of_best_two(scores, combined)
-        if blur_scores:
-            combined = cv2.blur(combined, (3, 3), borderType=cv2.BORDER_REPLICATE)
-        _advance_peak(combined, number, best, before, after, previous, index)
+        _scores(window, pairs, inverse_depth, factor, rows, score)
+        blurred = cv2.blur(score, (3, 3), borderType=cv2.BORDER_REPLICATE) if blur_scores else score
+        _advance_peak(blurred, number, best, before, after, previous, index)
     position = np.empty(shape, np.float32)
     _peak_position(best, before, after, index, len(factors) - 1, position)
-    return position[inner[0] : inner[1]], best[inner[0] : inner[1]]
+    return position, best
 
 
 @numba.njit(cache=True, nogil=True)

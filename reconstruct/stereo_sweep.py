@@ -7,100 +7,120 @@ linearly with the number of pixels.
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from ..capture.camera_model import PinholeCamera
-from .stereo_matching import Peak, Pixels, Window, sweep
+from .stereo_matching import Window, score_surface, sweep
+from .stereo_pyramid import Pixels, Pyramid
 from .stereo_smooth import fill_from_nearest, median, smooth_depth
-from .stereo_types import StereoOptions, StereoView
+from .stereo_types import StereoOptions
 
-MARGIN_PX = 24
-"""Image kept around the foreground at full resolution; windows at its border need it."""
 PASSES = ((3.0, 0.5, 5, 1.0), (1.25, 0.25, 3, 2.0))
 """Per refinement pass: half range and increment in source pixels, median size, factor of the data weight."""
 COARSE_RADIUS_PX = 2
 
 
-@dataclass(frozen=True, eq=False)
-class SweptDepth:
-    """Depth of one view before any check."""
+@dataclass(eq=False)
+class ViewSweep:
+    """Depth of one view in the making."""
 
-    depth_mm: np.ndarray
-    """(H, W) float32, NaN outside the mask."""
+    reference: Pyramid
+    sources: Sequence[Pyramid]
+    """Nearest first."""
+    range_mm: tuple[float, float]
+    options: StereoOptions
+    pool: Executor
+    depth: np.ndarray
+    """(h, w) float32 mm at the level reached last, defined everywhere."""
     score: np.ndarray
-    """(H, W) float32, 0 outside the mask."""
-    step: float
-    """Relative change of depth that moves the nearest source by 1 px at full resolution."""
+    """(h, w) float32, 0 where nothing was matched."""
 
+    @classmethod
+    def start(
+        cls,
+        reference: Pyramid,
+        sources: Sequence[Pyramid],
+        range_mm: tuple[float, float],
+        options: StereoOptions,
+        pool: Executor,
+        proxy_mm: np.ndarray | None = None,
+    ) -> "ViewSweep":
+        """The coarse sweep: over planes, or around a proxy's depth (H, W) of the whole view, NaN where it has none."""
+        made = cls(reference, sources, range_mm, options, pool, np.zeros((0, 0)), np.zeros((0, 0)))
+        coarsest = max(reference.levels)
+        if proxy_mm is None:
+            made.depth = _plane_sweep(*made.pixels(coarsest), range_mm, made.step(coarsest), pool)
+        else:
+            proxy = _resized_proxy(proxy_mm[reference.inner], reference.levels[coarsest])
+            made.depth = _proxy_sweep(*made.pixels(coarsest), proxy, made.step(coarsest), pool, options)
+        made.score = np.zeros_like(made.depth)
+        return made
 
-def sweep_view(
-    reference: StereoView,
-    sources: Sequence[StereoView],
-    range_mm: tuple[float, float],
-    pool: Executor,
-    options: StereoOptions,
-    proxy_mm: np.ndarray | None = None,
-) -> SweptDepth:
-    """Depth of `reference` by comparison with `sources`, nearest first.
+    @property
+    def middle_mm(self) -> float:
+        return sum(self.range_mm) / 2
 
-    Args:
-        range_mm: nearest and farthest depth looked for.
-        proxy_mm: (H, W) depth of a proxy surface, NaN where it has none; the search then stays within
-            options.proxy_range_mm of it (where it is NaN: of its nearest pixel).
-    """
-    window_px = _crop_window(reference.mask)
-    if window_px is None:
-        return _empty(reference)
-    x0, y0, width, height = window_px
-    inner = np.s_[y0 : y0 + height, x0 : x0 + width]
-    levels = _levels(reference, range_mm, options)
-    own = _pyramid(reference.image[inner], reference.mask[inner], reference.camera.cropped(*window_px), levels)
-    others = [_pyramid(*_cropped(source), levels) for source in sources]
-    middle_mm = sum(range_mm) / 2
-    baseline_mm = float(np.linalg.norm(reference.camera.centre_mm - sources[0].camera.centre_mm))
-    full_step = middle_mm / (reference.camera.fx_px * baseline_mm)
+    def pixels(self, level: int) -> tuple[Pixels, list[Pixels]]:
+        """The view and its sources at a level."""
+        return self.reference.levels[level], [source.levels[level] for source in self.sources]
 
-    coarsest = levels[0]
-    step = full_step * coarsest
-    ref, srcs = own[coarsest], [pyramid[coarsest] for pyramid in others]
-    if proxy_mm is None:
-        depth = _plane_sweep(ref, srcs, range_mm, step, pool)
-    else:
-        depth = _proxy_sweep(ref, srcs, _resized_proxy(proxy_mm[inner], ref), step, middle_mm, pool, options)
-    score = np.zeros_like(depth)
-    for level in levels[1:] if len(levels) > 1 else levels:
-        ref, srcs = own[level], [pyramid[level] for pyramid in others]
-        depth = cv2.resize(depth, ref.image.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        depth, score = _refine(ref, srcs, depth, full_step * level, middle_mm, pool, options)
-    return _placed(reference, inner, depth, score, levels[-1], full_step)
+    def pixel_mm(self, level: int) -> float:
+        """Size of a pixel on the subject."""
+        return self.middle_mm / self.reference.view.camera.fx_px * level
 
+    def step(self, level: int) -> float:
+        """Relative change of depth that moves the nearest source by one pixel."""
+        centres = (self.reference.view.camera.centre_mm, self.sources[0].view.camera.centre_mm)
+        return self.pixel_mm(level) / float(np.linalg.norm(centres[0] - centres[1]))
 
-def _refine(
-    ref: Pixels,
-    sources: list[Pixels],
-    depth: np.ndarray,
-    step: float,
-    middle_mm: float,
-    pool: Executor,
-    options: StereoOptions,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Two passes over offsets from `depth` (H, W); returns depth and score."""
-    window = Window.of(ref, options.radius_px)
-    score = np.zeros_like(depth)
-    for half, increment, size, factor in PASSES:
-        offsets = np.linspace(-half, half, 2 * round(half / increment) + 1) * step
-        peak = sweep(window, sources, 1 / depth, 1 / (1 + offsets), pool)
-        seen = peak.score > -1
-        found = np.where(seen, depth * (1 + offsets[0] + peak.offset * np.float32(increment * step)), depth)
-        score = np.where(seen, peak.score, np.float32(0))
-        depth = smooth_depth(
-            median(found, size), score, ref.mask, pool,
-            steps=options.smooth_steps, data_weight=options.smooth_data * factor, cut=4 * step * middle_mm,
+    def window(self, level: int) -> Window:
+        least, most = self.options.radius_px
+        radius_px = int(np.clip(round(self.options.radius_mm / self.pixel_mm(level)), least, most))
+        return Window.of(self.reference.levels[level], radius_px)
+
+    def refine(self, level: int) -> None:
+        """Two passes over offsets from the current surface, at a level."""
+        ref, sources = self.pixels(level)
+        depth = cv2.resize(self.depth, ref.image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        window, step = self.window(level), self.step(level)
+        data_weight, steps = self._smoothing(level)
+        for half, increment, size, factor in PASSES:
+            offsets = np.linspace(-half, half, 2 * round(half / increment) + 1) * step
+            peak = sweep(window, sources, 1 / depth, 1 / (1 + offsets), self.pool)
+            seen = peak.score > -1
+            factors = 1 + offsets[0] + peak.offset * np.float32(increment * step)
+            found = np.where(seen, depth * factors, depth).astype(np.float32)
+            self.score = np.where(seen, peak.score, np.float32(0))
+            depth = smooth_depth(
+                median(found, size), self.score, ref.mask, self.pool,
+                steps=steps, data_weight=factor * data_weight, cut=4 * step * self.middle_mm,
+            )  # fmt: skip
+        self.depth = depth
+
+    def consider(self, proposals: Sequence[np.ndarray], level: int) -> None:
+        """Take other views' depths (h, w), NaN where they have none, wherever they match better than our own."""
+        ref, sources = self.pixels(level)
+        window = self.window(level)
+        best = score_surface(window, sources, 1 / self.depth, self.pool)
+        depth = self.depth.copy()
+        for proposal in proposals:
+            given = np.isfinite(proposal)
+            surface = np.where(given, proposal, self.depth).astype(np.float32)
+            score = np.where(given, score_surface(window, sources, 1 / surface, self.pool), np.float32(-1))
+            better = score > best
+            depth[better], best[better] = surface[better], score[better]
+        data_weight, steps = self._smoothing(level)
+        self.depth = smooth_depth(
+            median(depth, 5), np.maximum(best, 0), ref.mask, self.pool,
+            steps=steps, data_weight=data_weight, cut=4 * self.step(level) * self.middle_mm,
         )  # fmt: skip
-    return depth, score
+
+    def _smoothing(self, level: int) -> tuple[float, int]:
+        """Data weight and number of Jacobi steps for a blur of smooth_mm."""
+        reach_px = max(self.options.smooth_mm / self.pixel_mm(level), 0.3)
+        return 1 / reach_px**2, int(np.clip(6 * reach_px**2, 4, 64))
 
 
 def _plane_sweep(
@@ -115,31 +135,22 @@ def _plane_sweep(
     depth = (near * (far / near) ** (np.maximum(peak.offset, 0) / (count - 1))).astype(np.float32)
     good = (peak.score > 0.4) & ref.mask & (peak.offset > 0) & (peak.offset < count - 1)
     depth = fill_from_nearest(depth, good) if good.any() else np.full_like(depth, (near + far) / 2)
-    depth = median(depth, 5)
-    return smooth_depth(depth, np.where(good, peak.score, 0), ref.mask, pool, steps=20, data_weight=0.2, cut=8.0)
+    score = np.where(good, peak.score, 0)
+    return smooth_depth(median(depth, 5), score, ref.mask, pool, steps=20, data_weight=0.2, cut=8.0)
 
 
 def _proxy_sweep(
-    ref: Pixels,
-    sources: list[Pixels],
-    proxy: np.ndarray,
-    step: float,
-    middle_mm: float,
-    pool: Executor,
-    options: StereoOptions,
+    ref: Pixels, sources: list[Pixels], proxy: np.ndarray, step: float, pool: Executor, options: StereoOptions
 ) -> np.ndarray:
-    """Coarse depth from offsets around a proxy surface; where nothing matches, the proxy itself."""
-    reach = options.proxy_range_mm / middle_mm
+    """Coarse depth from offsets around a proxy surface (h, w); where nothing matches, the proxy itself."""
+    reach = options.proxy_range_mm / float(np.median(proxy[ref.mask] if ref.mask.any() else proxy))
     count = max(math.ceil(2 * reach / (0.5 * step)) + 1, 5)
     offsets = np.linspace(-reach, reach, count)
-    window = Window.of(ref, COARSE_RADIUS_PX)
-    peak = sweep(window, sources, 1 / proxy, 1 / (1 + offsets), pool, blur_scores=True)
+    peak = sweep(Window.of(ref, COARSE_RADIUS_PX), sources, 1 / proxy, 1 / (1 + offsets), pool, blur_scores=True)
     good = (peak.score > 0.3) & ref.mask
     ratio = np.where(good, 1 + offsets[0] + peak.offset * (offsets[1] - offsets[0]), 1.0).astype(np.float32)
-    ratio = smooth_depth(
-        median(ratio, 5), np.where(good, peak.score, 0.3), ref.mask, pool, steps=20, data_weight=0.2
-    )  # fmt: skip
-    return proxy * ratio
+    score = np.where(good, peak.score, 0)
+    return proxy * smooth_depth(median(ratio, 5), score, ref.mask, pool, steps=20, data_weight=0.2)
 
 
 def _resized_proxy(proxy_mm: np.ndarray, ref: Pixels) -> np.ndarray:
@@ -147,80 +158,7 @@ def _resized_proxy(proxy_mm: np.ndarray, ref: Pixels) -> np.ndarray:
     good = np.isfinite(proxy_mm)
     if not good.any():
         raise ValueError("the proxy's depth has no finite pixel inside the foreground")
-    weight = cv2.resize(good.astype(np.float32), ref.image.shape[::-1], interpolation=cv2.INTER_AREA)
-    total = cv2.resize(np.where(good, proxy_mm, 0).astype(np.float32), ref.image.shape[::-1], interpolation=cv2.INTER_AREA)
-    return fill_from_nearest(total / np.maximum(weight, 1e-6), weight > 0.5).astype(np.float32)
-
-
-def _levels(view: StereoView, range_mm: tuple[float, float], options: StereoOptions) -> list[int]:
-    """Pyramid levels as divisors, coarsest first: powers of two times the finest level."""
-    pixel_mm = sum(range_mm) / 2 / view.camera.fx_px
-    halvings = max(round(math.log2(options.coarse_mm / (pixel_mm * options.finest_level))), 1)
-    while halvings > 1 and min(view.image.shape) / (options.finest_level * 2**halvings) < 24:
-        halvings -= 1
-    return [options.finest_level * 2**k for k in range(halvings, -1, -1)]
-
-
-def _crop_window(mask: np.ndarray) -> tuple[int, int, int, int] | None:
-    """x, y, width, height of the foreground with a margin; None without foreground."""
-    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    if len(columns) == 0:
-        return None
-    left, top = max(int(columns[0]) - MARGIN_PX, 0), max(int(rows[0]) - MARGIN_PX, 0)
-    right = min(int(columns[-1]) + 1 + MARGIN_PX, mask.shape[1])
-    bottom = min(int(rows[-1]) + 1 + MARGIN_PX, mask.shape[0])
-    return left, top, right - left, bottom - top
-
-
-def _cropped(view: StereoView) -> tuple[np.ndarray, np.ndarray, PinholeCamera]:
-    window_px = _crop_window(view.mask) or (0, 0, view.mask.shape[1], view.mask.shape[0])
-    x0, y0, width, height = window_px
-    inner = np.s_[y0 : y0 + height, x0 : x0 + width]
-    return view.image[inner], view.mask[inner], view.camera.cropped(*window_px)
-
-
-def _pyramid(
-    image: np.ndarray, mask: np.ndarray, camera: PinholeCamera, levels: list[int]
-) -> dict[int, Pixels]:
-    """The view at every level by area averages; sizes need not be divisible, the calibration follows exactly."""
-    pyramid = {}
-    for level in levels:
-        width, height = max(round(image.shape[1] / level), 1), max(round(image.shape[0] / level), 1)
-        across, down = width / image.shape[1], height / image.shape[0]
-        scaled = replace(
-            camera,
-            width_px=width,
-            height_px=height,
-            fx_px=camera.fx_px * across,
-            fy_px=camera.fy_px * down,
-            cx_px=(camera.cx_px + 0.5) * across - 0.5,
-            cy_px=(camera.cy_px + 0.5) * down - 0.5,
-        )
-        if level == 1:
-            pyramid[level] = Pixels(np.ascontiguousarray(image), np.ascontiguousarray(mask), scaled)
-        else:
-            share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-            small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-            pyramid[level] = Pixels(small, share > 0.5, scaled)
-    return pyramid
-
-
-def _placed(
-    view: StereoView, inner: tuple[slice, slice], depth: np.ndarray, score: np.ndarray, level: int, step: float
-) -> SweptDepth:
-    """The crop's result in an image of the view's size, NaN outside the mask."""
-    size = (inner[1].stop - inner[1].start, inner[0].stop - inner[0].start)
-    if level > 1:
-        depth = cv2.resize(depth, size, interpolation=cv2.INTER_LINEAR)
-        score = cv2.resize(score, size, interpolation=cv2.INTER_LINEAR)
-    empty = _empty(view)
-    mask = view.mask[inner]
-    empty.depth_mm[inner] = np.where(mask, depth, np.float32(np.nan))
-    empty.score[inner] = np.where(mask, score, np.float32(0))
-    return replace(empty, step=step)
-
-
-def _empty(view: StereoView) -> SweptDepth:
-    return SweptDepth(
-        np.full(view.image.shape, np.nan, np.float32), np.zeros(view.image.shape, np.float32), 0.0
-    )
+    size = ref.image.shape[::-1]
+    share = cv2.resize(good.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    total = cv2.resize(np.where(good, proxy_mm, 0).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return fill_from_nearest(total / np.maximum(share, 1e-6), share > 0.5).astype(np.float32)

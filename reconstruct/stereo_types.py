@@ -65,17 +65,19 @@ class WorkingVolume:
 class StereoOptions:
     """Settings of the surface sweep; the defaults are those that measured best on the virtual studio."""
 
-    radius_px: int = 5
-    """Half the matching window (11 x 11); 2 at the coarsest level."""
-    smooth_steps: int = 16
-    smooth_data: float = 0.4
-    """Weight of the measured depth against its four neighbours; doubled in the second pass."""
+    radius_mm: float = 1.4
+    """Half the matching window on the subject (11 x 11 px at 0.28 mm/px), within `radius_px`."""
+    radius_px: tuple[int, int] = (2, 12)
+    smooth_mm: float = 0.45
+    """How far a depth is pulled by its neighbours; about the standard deviation of the blur."""
     sources: int = 4
     """Nearest other views that are matched."""
     finest_level: int = 1
     """1 = full resolution, 2 = half of it, ..."""
     coarse_mm: float = 2.2
     """Wanted pixel size of the coarsest level on the subject."""
+    exchange: bool = True
+    """Views propose their depth to each other at half resolution."""
     proxy_range_mm: float = 20.0
     """Search range on both sides of a proxy surface."""
     min_score: float = 0.5

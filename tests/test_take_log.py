@@ -77,9 +77,7 @@ def test_edited_log_is_refused(tmp_path, change):
 
 def test_threads_share_a_log(tmp_path):
     log = TakeLog(tmp_path / "take.jsonl")
-    threads = [
-        threading.Thread(target=lambda k=k: [log.append("note", k=k, i=i) for i in range(20)]) for k in range(4)
-    ]
+    threads = [threading.Thread(target=lambda k=k: [log.append("note", k=k, i=i) for i in range(20)]) for k in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
