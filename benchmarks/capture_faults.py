@@ -9,6 +9,7 @@ exposure; the report compares it with what is filed.
 """
 
 import argparse
+import faulthandler
 import json
 import os
 import random
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,6 @@ class Tally:
     misfiled: list[str] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
-    bad_light_shot: int = 0
 
 
 def campaign_rig(speed: float) -> str:
@@ -117,6 +117,7 @@ def child(arguments: list[str]) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     where = json.loads(connections)
+    faulthandler.dump_traceback_later(150)  # who hangs, for the report
     try:
         shoot(Path(folder), Connections(tuple(where["cameras"]), where["trigger_box"]), mode, json.loads(steps))
     except UserError as error:
@@ -126,7 +127,7 @@ def child(arguments: list[str]) -> None:
 
 class Campaign:
     def __init__(self, scan: Path, work: Path, seed: int, speed: float, quality: bool) -> None:
-        self.random = random.Random(seed)
+        self.seed, self.random = seed, random.Random(seed)
         self.scan, self.work, self.speed, self.quality = scan, work, speed, quality
         self.rig_path = work / "rig.toml"
         self.rig_path.write_text(campaign_rig(speed))
@@ -136,6 +137,7 @@ class Campaign:
         self.virtual: VirtualRig | None = None
 
     def run(self, number: int) -> None:
+        self.random = random.Random(f"{self.seed} {number}")  # a run can be repeated alone with --first
         if number % RUNS_PER_RIG == 0 or self.virtual is None:
             self._new_rig(number)
         assert self.virtual is not None
@@ -229,7 +231,8 @@ class Campaign:
             _, errors = process.communicate(timeout=180)
         except subprocess.TimeoutExpired:
             process.kill()
-            self.tally.unexplained.append(f"{folder.name}: hangs for three minutes")
+            _, errors = process.communicate()
+            self.tally.unexplained.append(f"{folder.name}: hangs for three minutes: {errors.decode()[-3000:]}")
             return
         if process.returncode not in (0, 2, -signal.SIGKILL):
             self.tally.unexplained.append(f"{folder.name}: exit {process.returncode}: {errors.decode()[-1500:]}")
@@ -336,20 +339,68 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=5.0, help="bodies and box faster than life")
     parser.add_argument("--scan", type=Path, help="tiny rendered scan of the shipped rig (default: made now)")
     parser.add_argument("--no-quality", action="store_true", help="leave the image checks out")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, each on a rig of its own")
+    parser.add_argument("--tally", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="mesoface-campaign-"))
     scan = options.scan
     if scan is None:
         scan = work / "scan"
         render_scan(load_rig(example_rig_path()), StudioOptions(width_px=SIZE[0], height_px=SIZE[1], samples=4), scan)
+    if options.jobs > 1:
+        tally = in_parallel(options, scan, work)
+    else:
+        tally = in_a_row(options, scan, work)
+    if options.tally:
+        options.tally.write_text(json.dumps(asdict(tally)))
+        return
+    report(tally, options)
+    failed = bool(tally.lost or tally.misfiled or tally.unexplained)
+    if not failed:
+        shutil.rmtree(work)
+    sys.exit(int(failed))
+
+
+def in_a_row(options: argparse.Namespace, scan: Path, work: Path) -> Tally:
+    """Run after run in this process."""
     campaign = Campaign(scan, work, options.seed, options.speed, not options.no_quality)
     started = time.monotonic()
     for number in range(options.first, options.first + options.runs):
         campaign.run(number)
-        print(f"\r{number + 1 - options.first}/{options.runs}  {time.monotonic() - started:.0f} s", end="", flush=True)
+        done = number + 1 - options.first
+        print(f"{done}/{options.runs}  {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     campaign.stop()
-    tally = campaign.tally
-    print(f"\n\n{'fault':<28}{'injected':>9}{'complete after resume':>24}")
+    return campaign.tally
+
+
+def in_parallel(options: argparse.Namespace, scan: Path, work: Path) -> Tally:
+    """Shares of the runs in processes of their own, with their own locks and sockets; their tallies added up."""
+    share = -(-options.runs // options.jobs)
+    children = []
+    for job in range(options.jobs):
+        first, count = options.first + job * share, min(share, options.runs - job * share)
+        (work / f"run{job}").mkdir(mode=0o700)
+        command = [sys.executable, __file__, "--runs", str(count), "--first", str(first), "--seed", str(options.seed)]
+        command += ["--speed", str(options.speed), "--scan", str(scan), "--tally", str(work / f"tally{job}.json")]
+        command += ["--no-quality"] if options.no_quality else []
+        environment = {**os.environ, "XDG_RUNTIME_DIR": str(work / f"run{job}")}
+        children.append(subprocess.Popen(command, env=environment))
+    total = Tally()
+    for job, running in enumerate(children):
+        if running.wait():
+            total.unexplained.append(f"job {job} of the campaign ended with exit code {running.returncode}")
+            continue
+        part = json.loads((work / f"tally{job}.json").read_text())
+        total.faults.update(part["faults"])
+        total.completed.update(part["completed"])
+        total.at_once += part["at_once"]
+        for name in ("lost", "misfiled", "unexplained", "incomplete"):
+            getattr(total, name).extend(part[name])
+    return total
+
+
+def report(tally: Tally, options: argparse.Namespace) -> None:
+    print(f"\n{'fault':<28}{'injected':>9}{'complete after resume':>24}")
     for name, count in sorted(tally.faults.items()):
         print(f"{name:<28}{count:>9}{tally.completed[name]:>24}")
     print(f"\nruns                                  {options.runs}, seed {options.seed}")
@@ -361,10 +412,6 @@ def main() -> None:
     for kind in ("incomplete", "lost", "misfiled", "unexplained"):
         for line in getattr(tally, kind)[:20]:
             print(f"{kind}: {line}")
-    failed = bool(tally.lost or tally.misfiled or tally.unexplained)
-    if not failed:
-        shutil.rmtree(work)
-    sys.exit(int(failed))
 
 
 if __name__ == "__main__":

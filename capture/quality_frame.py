@@ -33,6 +33,8 @@ VIEW_WIDTH_PX = 1000
 # A pixel whose every colour is below this share of the white level is black.
 BLACK_LEVEL = 0.003
 CRC_ROWS = 8
+# Noise of interpolated green in the band that sharpness looks at, over white noise: half as many pixels, smoothed.
+INTERPOLATED_NOISE = 1.33
 
 
 def frame_facts(path: str | Path, shot: Shot, rig: Rig) -> FrameFacts:
@@ -54,6 +56,8 @@ def frame_facts(path: str | Path, shot: Shot, rig: Rig) -> FrameFacts:
     lit = face[window.mask]
     gain, is_bound = noise_gain(raw, face_window(rig, shot.camera, width // 2, height // 2))
     detail_window = face_window(rig, shot.camera, detail.shape[1], detail.shape[0])
+    # half-size green is the mean of two pixels
+    green_noise = 0.0 if is_bound or gain is None else gain * (0.5 if detail is half else INTERPOLATED_NOISE)
     preview_size = (max(1, round(PREVIEW_ROWS * width / height)), PREVIEW_ROWS)
     mean_rgb = lit.mean(axis=0)
     return FrameFacts(
@@ -75,7 +79,7 @@ def frame_facts(path: str | Path, shot: Shot, rig: Rig) -> FrameFacts:
         face_level=float(mean_rgb[1]),
         brightest=float(np.percentile(view.max(axis=2), 99.9)),
         histogram=_histogram(view),
-        sharpness=sharpness(np.ascontiguousarray(detail[..., 1]), detail_window, 0.0 if is_bound else gain or 0.0),
+        sharpness=sharpness(np.ascontiguousarray(detail[..., 1]), detail_window, green_noise),
         noise=None if gain is None else noise_at_mid_grey(gain),
         noise_is_bound=is_bound,
         fingerprint=_fingerprint(raw),

@@ -129,7 +129,8 @@ def check_lights(take: Take, matches: Mapping[int, LightMatch], missing: set[int
                 "wrong_light",
                 list(wrong),
                 "most frames show another flash than planned: the lamps hang on other channels of the trigger box "
-                "than rig.toml says, or the files are out of order; correct that and shoot the take again",
+                f"than rig.toml says, or the files are out of order ({_order(wrong)}); correct that and shoot the take "
+                "again",
                 remedy="reject",
             )
         ]
@@ -196,6 +197,12 @@ def check_pairs(take: Take, figures: Mapping[int, PairFigures], missing: set[int
             )
             findings.append(_finding("leak", shots, text, value=found.leak, limit=limits.leak_max))
     return findings
+
+
+def _order(wrong: Mapping[Shot, LightMatch]) -> str:
+    """Which lamp is where, as far as the wrong frames tell."""
+    places = {shot.lights[0]: match.best for shot, match in wrong.items()}
+    return ", ".join(f"{lamp} shows {found}" for lamp, found in places.items())
 
 
 def _lamps(shot: Shot) -> str:

@@ -16,14 +16,14 @@ Image = NDArray[np.float32]
 
 # Pixel sizes in mm at which the registration runs, as far as the picture is that fine.
 COARSEST_MM, FINEST_MM = 4.0, 1.0
-STEPS_PER_LEVEL = 12
+STEPS_PER_LEVEL = 8
 # A colour ratio is high-passed at this distance: the colour of the light and of large shadows drops out.
 HIGH_PASS_MM = 25.0
 # Below this share of the white level a colour ratio is noise.
 DARKEST = 0.004
 # Residuals beyond this many times their typical size hardly count.
 OUTLIER = 2.0
-LONGEST_STEP_PX, SHORTEST_STEP_PX = 1.5, 0.01
+LONGEST_STEP_PX, SHORTEST_STEP_PX = 1.5, 0.02
 FEWEST_PX = 40
 
 

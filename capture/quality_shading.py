@@ -159,16 +159,19 @@ def _relabelled(
     Each frame is compared with the ellipsoid under every lamp of the basis, and each lamp given to one frame. The
     ellipsoid may err on single frames, so the new order must also stand up to the face's own slopes.
     """
+    if len(basis) <= FEWEST_FRAMES:
+        return basis
     lights, rows = list(basis), list(basis.values())
     predicted = np.maximum(np.einsum("kpi,pi->kp", vectors[lights], normals), 0)
     # over their means, so that what the ellipsoid lacks of a face drops out
     seen = pictures[rows] / np.maximum(pictures[rows].mean(axis=0), 1e-6)
     expected = predicted / np.maximum(predicted.mean(axis=0), 1e-6)
     seen, expected = (x - x.mean(axis=1, keepdims=True) for x in (seen, expected))
-    likeness = seen @ expected.T / np.outer(np.linalg.norm(seen, axis=1), np.linalg.norm(expected, axis=1))
+    lengths = np.outer(np.linalg.norm(seen, axis=1), np.linalg.norm(expected, axis=1))
+    likeness = seen @ expected.T / np.maximum(lengths, 1e-9)
     order = linear_sum_assignment(-likeness)[1]
     other = {lights[place]: row for row, place in zip(rows, order, strict=True)}
-    if other == basis or len(basis) < FEWEST_FRAMES + 1:
+    if other == basis:
         return basis
 
     def misfit(labels: dict[int, int]) -> float:

@@ -189,6 +189,8 @@ class Session:
         """The last look at the cards: frames that no event ever announced."""
 
         def look(name: str) -> list[Any]:
+            if name in self.transfers.failures:
+                return []  # gone, or full: `resume` looks again
             if not self.crew.alive(name):
                 self.crew.reconnect(name)
             serial = self.take.rig.camera(name).serial

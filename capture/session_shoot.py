@@ -185,12 +185,13 @@ class Shooter:
         exact = all(len(found[name]) == counts[name] for name in counts) and not self._apart(presses)
         if exact and not judged and (self.box is None or not step.light_mask or _all_edges(step, rows, late)):
             return Outcome(found, presses, (*rows, *late), "", via="listing")
-        self.take.log.append("void", step=step.index, attempt=attempt, reason=judged or problem)
+        reason = problem if problem == judged or not judged else f"{problem}; {judged}"
+        self.take.log.append("void", step=step.index, attempt=attempt, reason=reason)
         for name, strays in found.items():
             for stray in strays:
                 self._stray(name, stray)
         self._settled = True
-        return Outcome({}, presses, (*rows, *late), judged or problem)
+        return Outcome({}, presses, (*rows, *late), reason)
 
     def _new_on_cards(self, bodies: Sequence[str]) -> tuple[dict[str, list[CardFile]], dict[str, CameraError]]:
         """Files that nobody has accounted for yet, on bodies that have come to rest."""

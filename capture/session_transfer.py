@@ -23,6 +23,7 @@ class Transfers:
         self.take, self.crew, self.on_file = take, crew, on_file
         self.failures: dict[str, str] = {}
         self.disk_error: str = ""
+        self._gone: set[str] = set()
         self._queued: set[tuple[str, str, str]] = set()
         self._futures: list[Future[None]] = []
         self._lock = threading.Lock()
@@ -62,11 +63,11 @@ class Transfers:
         _, folder, card_name = key
         problem: CameraError | None = None
         for attempt in range(TRIES):
-            if self.disk_error:
-                break  # the disk refuses files: further ones would only fail the same way
+            if self.disk_error or name in self._gone:
+                break  # further files would only fail the same way
             try:
                 if not self.crew.alive(name):
-                    self.crew.reconnect(name)
+                    self._find_again(name)
                 self._fetch_once(name, folder, card_name, size, exposure)
                 return
             except CameraError as error:
@@ -83,8 +84,16 @@ class Transfers:
                 time.sleep(0.2 * attempt)
         with self._lock:
             self._queued.discard(key)
-            self.failures[name] = self.disk_error or str(problem)
+            if problem is not None or self.disk_error:
+                self.failures[name] = self.disk_error or str(problem)
         self.crew.view.camera(name, state="not transferred")
+
+    def _find_again(self, name: str) -> None:
+        try:
+            self.crew.reconnect(name)
+        except CameraError:
+            self._gone.add(name)  # its frames stay on its card; `resume` fetches them
+            raise
 
     def _forget_worker(self, name: str) -> None:
         camera = self.crew.cameras.pop(name, None)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..capture.files import write_text
 from ..capture.plan import Shot
-from ..capture.quality_models import Figure, Finding, FrameFacts, Quality, ShotQuality, shot_name
+from ..capture.quality_models import Finding, FrameFacts, Quality, ShotQuality, shot_name
 from ..capture.rig_models import Limits
 from . import html
 from .pictures import data_url
@@ -28,18 +28,10 @@ from .take_pictures import (
     scale_picture,
     take_look,
 )
+from .take_tables import SHORT_WORDS, distinct, figure_table, flags_of, number_table, worst_severity
 
 FACE_PX, FRAME_PX = 170, 290
 VERDICT_WORDS = {"accept": "Accept", "reshoot": "Shoot some steps again", "reject": "Reject"}
-SHORT = {
-    "missing": "missing", "unreadable": "cannot be read", "copy": "same picture twice", "serial": "wrong body",
-    "settings": "wrong settings", "size": "wrong size", "skew": "started late", "clock": "odd time",
-    "ambient": "room light", "clipped": "burnt out", "black": "too dark", "flash_missing": "did not fire",
-    "flash_weak": "weak", "flash_strong": "too strong", "uniform_level": "odd brightness", "wrong_light": "wrong light",
-    "pair_exchanged": "states exchanged", "pair_alike": "polariser stuck", "pair_ratio": "pair uneven",
-    "leak": "highlight left", "sharpness": "blurred", "noise": "noisy", "motion": "moved",
-}  # fmt: skip
-
 STYLE = """
 .banner{border-radius:8px;padding:.9rem 1.2rem;margin:1rem 0;color:#fff}
 .banner b{font-size:1.5rem;display:block}.banner p{margin:.2rem 0 0;font-size:1.05rem}
@@ -110,8 +102,8 @@ def write_contact_sheet(
     limits = limits or Limits()
     started_s = started_s or {}
     look = take_look(shots, facts)
-    flags = _flags(quality.findings)
-    severity = {index: _worst(found) for index, found in flags.items()}
+    flags = flags_of(quality.findings)
+    severity = {index: worst_severity(found) for index, found in flags.items()}
     parts = [
         f"<style>{STYLE}</style>",
         _header_rows(header.rows),
@@ -123,7 +115,7 @@ def write_contact_sheet(
         _other_section(shots, facts, flags, look),
         '<div class="halves"><div>',
         html.heading("Figures", "The worst value of each check beside its limit."),
-        _figures(quality.figures),
+        figure_table(quality.figures),
         "</div><div>",
         html.heading("Timing", "Start of every exposure after the first; the dashed line is the limit."),
         timing_strip(shots, started_s, severity, limits.span_s) + legend(),
@@ -131,7 +123,7 @@ def write_contact_sheet(
         motion_chart(shots, quality.shots, limits.motion_mm),
         "</div></div>",
         html.heading("All numbers", "Levels in percent of the white level, mean of the face."),
-        _numbers(shots, facts, quality, flags),
+        number_table(shots, facts, quality, flags),
     ]
     write_text(path, html.page(header.title, [part for part in parts if part]))
 
@@ -139,19 +131,6 @@ def write_contact_sheet(
 def _header_rows(rows: Sequence[tuple[str, str]]) -> str:
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in rows)
     return f"<dl>{items}</dl>" if items else ""
-
-
-def _flags(findings: Sequence[Finding]) -> dict[int, list[Finding]]:
-    flags: dict[int, list[Finding]] = {}
-    for finding in findings:
-        for index in finding.shots:
-            flags.setdefault(index, []).append(finding)
-    return flags
-
-
-def _worst(findings: Sequence[Finding]) -> str:
-    found = {finding.severity for finding in findings}
-    return next((severity for severity in ("fail", "warn") if severity in found), "")
 
 
 def _banner(header: SheetHeader, quality: Quality) -> str:
@@ -188,25 +167,19 @@ def _tile(
     aspect: float,
 ) -> str:
     found = flags.get(shot.index, [])
-    marks = "".join(
-        f'<span class="flag {f.severity}" title="{escape(f.message)}">{escape(SHORT.get(f.check, f.check))}</span>'
-        for f in _distinct(found)
-    )
+    marks = "".join(_mark(finding) for finding in distinct(found))
     if picture is None:
         image, bars = f'<div class="gap" style="aspect-ratio:{aspect:.3f}">no frame</div>', ""
     else:
         image = f'<img alt="{escape(shot_name(shot))}" src="{data_url(picture)}">'
         bars = histogram(facts[shot.index].histogram, any(f.check == "clipped" for f in found))
     shown = f'<div class="picture">{image}<div class="flags">{marks}</div></div>'
-    return f'<div class="tile {_worst(found)}">{shown}{bars}<div class="what">{escape(text)}</div></div>'
+    return f'<div class="tile {worst_severity(found)}">{shown}{bars}<div class="what">{escape(text)}</div></div>'
 
 
-def _distinct(findings: Sequence[Finding]) -> list[Finding]:
-    seen: dict[str, Finding] = {}
-    for finding in findings:
-        if finding.severity != "note":
-            seen.setdefault(finding.check, finding)
-    return list(seen.values())[:2]
+def _mark(finding: Finding) -> str:
+    words = SHORT_WORDS.get(finding.check, finding.check)
+    return f'<span class="flag {finding.severity}" title="{escape(finding.message)}">{escape(words)}</span>'
 
 
 def _pair_section(
@@ -290,77 +263,3 @@ def _other_section(
     tiles = "".join(_frame(shot, facts, flags, brighter if shot.kind == "ambient" else look) for shot in others)
     note = "Nothing fired: what is seen here is light of the room. Shown 20 times brighter than the other frames."
     return html.heading("Without flash", note) + f'<div class="row">{tiles}</div>'
-
-
-def _figures(figures: Sequence[Figure]) -> str:
-    rows = "".join(
-        f'<tr><td>{escape(f.name)}</td><td class="value">{_with_unit(f.value, f.unit)}</td><td>{_limit(f)}</td>{_mark(f)}</tr>'
-        for f in figures
-    )
-    return f"<table><tr><th>check</th><th>found</th><th>limit</th><th></th></tr>{rows}</table>"
-
-
-def _limit(figure: Figure) -> str:
-    words = [f"at least {_with_unit(figure.at_least, figure.unit)}"] if figure.at_least is not None else []
-    words += [f"at most {_with_unit(figure.at_most, figure.unit)}"] if figure.at_most is not None else []
-    error = f" (± {_with_unit(figure.error, figure.unit)})" if figure.error else ""
-    return " and ".join(words) + error
-
-
-def _mark(figure: Figure) -> str:
-    if figure.value is None:
-        return "<td>not measured</td>"
-    return '<td class="good">ok</td>' if figure.passed else '<td class="bad">failed</td>'
-
-
-def _with_unit(value: float | None, unit: str) -> str:
-    return "–" if value is None else f"{_number(value)} {escape(unit)}".strip()
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{0.0 if abs(value) < 1e-4 else value:.{digits}g}"
-
-
-def _numbers(
-    shots: Sequence[Shot], facts: Mapping[int, FrameFacts], quality: Quality, flags: Mapping[int, list[Finding]]
-) -> str:
-    header = (
-        "step", "frame", "red", "green", "blue", "burnt out", "black", "strength", "fits", "margin", "X / P", "leak",
-        "sharp", "moved", "turned", "noise", "exposure", "body", "time", "flags",
-    )  # fmt: skip
-    by_shot = {q.shot: q for q in quality.shots}
-    rows = []
-    for shot in shots:
-        f, q = facts.get(shot.index), by_shot.get(shot.index)
-        found = flags.get(shot.index, [])
-        words = ", ".join(SHORT.get(x.check, x.check) for x in _distinct(found))
-        cells = [str(shot.step), shot_name(shot)]
-        if f is None or q is None:
-            cells += ["–"] * (len(header) - 3)
-        else:
-            noise = "–" if f.noise is None else ("< " if f.noise_is_bound else "") + f"{100 * f.noise:.1f} %"
-            cells += [
-                *(f"{100 * level:.1f}" for level in f.mean_rgb),
-                f"{100 * f.clipped_share:.3f} %",
-                f"{100 * f.black_share:.0f} %",
-                _number(q.strength),
-                q.light or "–",
-                _number(q.light_margin),
-                _number(q.pair_ratio),
-                "–" if q.leak is None else f"{100 * q.leak:.1f} %",
-                _number(q.sharpness, 2),
-                "–" if q.moved_mm is None else f"{q.moved_mm:.2f} mm",
-                "–" if q.turned_deg is None else f"{q.turned_deg:.2f}°",
-                noise,
-                f"ISO {f.iso or '?'} f/{_number(f.aperture)} {_number(f.shutter_s)} s",
-                f.serial or "–",
-                f.taken.partition(" ")[2] or "–",
-            ]
-        colour = ' class="bad"' if _worst(found) == "fail" else ""
-        rows.append(
-            "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + f"<td{colour}>{escape(words or '')}</td></tr>"
-        )
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    return f'<div class="wide"><table class="numbers"><tr>{head}</tr>{"".join(rows)}</table></div>'

@@ -113,7 +113,8 @@ def edge_width(grey: np.ndarray, marker_corners: Any) -> float:
     samples = (middle.reshape(sides, 1, 1, 2) + offsets + across[:, None]).astype(np.float32)
     flat = samples.reshape(sides * beside, -1, 2)
     image = np.asarray(grey, np.float32)
-    profiles = cv2.remap(image, np.ascontiguousarray(flat[..., 0]), np.ascontiguousarray(flat[..., 1]), cv2.INTER_LINEAR)
+    columns, rows = (np.ascontiguousarray(flat[..., axis]) for axis in (0, 1))
+    profiles = cv2.remap(image, columns, rows, cv2.INTER_LINEAR)
     profiles = profiles.reshape(sides, beside, -1).mean(axis=1)
     contrast = np.percentile(profiles, 95, axis=1) - np.percentile(profiles, 5, axis=1)
     slope = np.abs(np.diff(profiles, axis=1)).max(axis=1) / (module.ravel() / 20)
@@ -122,8 +123,8 @@ def edge_width(grey: np.ndarray, marker_corners: Any) -> float:
 
 
 def _marker_side(marker_corners: Any) -> float:
-    sides = [np.linalg.norm(np.roll(np.reshape(q, (4, 2)), -1, 0) - np.reshape(q, (4, 2)), axis=1) for q in marker_corners]
-    return float(np.median(sides))
+    quads = np.array([np.reshape(quad, (4, 2)) for quad in marker_corners], np.float64)
+    return float(np.median(np.linalg.norm(np.roll(quads, -1, axis=1) - quads, axis=2)))
 
 
 def _modules(targets: Targets) -> int:

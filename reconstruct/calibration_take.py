@@ -1,8 +1,8 @@
 """A calibration take as calibration reads it: from the capture stage (raw files) or rendered by the virtual studio.
 
-    take = read_calibration_take("sessions/calibration_board_...")
-    take.kind, take.rig, take.shots
-    take.linear(shot)           # (H, W, 3) float32 shares of the white level
+take = read_calibration_take("sessions/calibration_board_...")
+take.kind, take.rig, take.shots
+take.linear(shot)           # (H, W, 3) float32 shares of the white level
 """
 
 from collections.abc import Callable

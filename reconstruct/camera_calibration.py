@@ -4,6 +4,7 @@ This is the start for the joint adjustment of the rig (rig_bundle.py), and the p
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -94,7 +95,7 @@ def board_pose(camera: PinholeCamera, view: BoardView, targets: Targets) -> Rigi
     """cam_from_board of one view by a calibrated camera; None when no pose fits."""
     points = board_corners_mm(targets)[view.ids]
     done, turn, shift = cv2.solvePnP(points, view.corners_px, camera.matrix_px, np.array(camera.distortion))
-    return RigidTransform(cv2.Rodrigues(turn)[0], shift.ravel()) if done else None
+    return _pose(turn, shift) if done else None
 
 
 def _calibrate(
@@ -117,10 +118,7 @@ def _calibrate(
         distortion=(k1, k2, p1, p2),
         cam_from_world=RigidTransform(np.eye(3), np.zeros(3)),
     )
-    poses = {
-        pose: RigidTransform(_rotation(cv2.Rodrigues(np.asarray(turn))[0]), np.ravel(shift))
-        for pose, turn, shift in zip(views, turns, shifts, strict=True)
-    }
+    poses = {pose: _pose(turn, shift) for pose, turn, shift in zip(views, turns, shifts, strict=True)}
     kept, residuals = {}, {}
     for pose, view in views.items():
         residual = view.corners_px - camera.project(poses[pose].apply(corners[view.ids]))[0]
@@ -131,7 +129,7 @@ def _calibrate(
 
 
 def _bad_views(made: CameraCalibration) -> dict[int, str]:
-    rms = {pose: float(np.sqrt((r**2).sum(axis=1).mean())) if len(r) else np.inf for pose, r in made.residuals_px.items()}
+    rms = {pose: _rms(residual) for pose, residual in made.residuals_px.items()}
     median = float(np.median(list(rms.values())))
     bad = {
         pose: f"its corners are {value:.2f} px off, {median:.2f} px in the other views (moved or bent board?)"
@@ -146,7 +144,17 @@ def _bad_views(made: CameraCalibration) -> dict[int, str]:
     return few | bad
 
 
-def _rotation(matrix: Array) -> Array:
+def _rms(residual: Array) -> float:
+    return float(np.sqrt((residual**2).sum(axis=1).mean())) if len(residual) else float("inf")
+
+
+def _pose(turn: Any, shift: Any) -> RigidTransform:
+    return RigidTransform(
+        _rotation(np.asarray(cv2.Rodrigues(np.asarray(turn))[0])), np.asarray(shift, np.float64).ravel()
+    )
+
+
+def _rotation(matrix: np.ndarray) -> Array:
     """The rotation nearest to a nearly orthonormal matrix."""
     u, _, vt = np.linalg.svd(np.asarray(matrix, np.float64))
-    return u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    return np.asarray(u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt, np.float64)

@@ -101,7 +101,7 @@ def _offset(
     picture: np.ndarray, drawing: np.ndarray, slope_x: np.ndarray, slope_y: np.ndarray, place: Array, reach: int
 ) -> Array | None:
     """By how much (2,) px the picture is shifted against the drawing around a place; None when they do not fit."""
-    column, row = (int(round(float(value))) for value in place)
+    column, row = (round(float(value)) for value in place)
     if min(column, row) < reach or column + reach >= drawing.shape[1] or row + reach >= drawing.shape[0]:
         return None
     part = np.s_[row - reach : row + reach + 1, column - reach : column + reach + 1]
@@ -116,7 +116,7 @@ def _offset(
     solution = np.linalg.lstsq(terms @ terms.T, terms @ seen, rcond=None)[0]
     misfit = seen - solution @ terms
     contrast = float(light[0] * np.ptp(drawn))
-    offset = solution[4:]
+    offset = np.asarray(solution[4:], np.float64)
     if contrast <= 0 or np.sqrt((misfit**2).mean()) > WORST_MISFIT * contrast or np.abs(offset).max() > FARTHEST_PX:
         return None
     return offset

@@ -8,9 +8,10 @@ import numpy as np
 from ..capture.errors import UserError
 from .stereo_checks import agreement_of, check_views, texture_snr, warnings_of
 from .stereo_exchange import confirmed_by, seen_from
+from .stereo_merge import merge_depths
 from .stereo_normals import normals_from_depth
 from .stereo_pyramid import Pyramid, build_pyramid, level_divisors
-from .stereo_sweep import ViewSweep
+from .stereo_sweep import POLISH, SEARCH, ViewSweep
 from .stereo_types import DenseStereo, DepthMap, Progress, StereoOptions, StereoView, WorkingVolume
 
 JUMP = 0.006
@@ -43,28 +44,31 @@ def dense_depth(
     options, volume = options or StereoOptions(), volume or WorkingVolume()
     used, problems, sharpness = check_views(views, centre)
     proxies = proxy_mm or {}
-    total = 2 * len(used) + 1
     with ThreadPoolExecutor(options.threads) as pool:
         sweeps = _start(used, volume, proxies, options, pool)
-        half = options.finest_level * 2
-        for number, sweep in enumerate(sweeps.values()):
-            progress(f"coarse depth of {sweep.reference.view.name}", number, total)
-            for level in [level for level in sorted(sweep.reference.levels, reverse=True)[1:] if level >= half]:
-                sweep.refine(level)
-        if options.exchange and len(used) > 2:
-            _exchange(sweeps, half)
+        levels = sorted(next(iter(sweeps.values())).reference.levels, reverse=True)[1:]
+        done, total = 0, len(levels) * len(sweeps) + 1
+        for level in levels:
+            passes = (SEARCH, POLISH) if level > options.finest_level else (SEARCH,)
+            for name, sweep in sweeps.items():
+                progress(f"depth of {name} at 1/{level}", done, total)
+                sweep.refine(level, passes)
+                done += 1
+            if options.exchange and len(used) > 2:
+                _exchange(sweeps, level)
+        progress("checking", done, total)
         depths, scores = {}, {}
-        for number, (name, sweep) in enumerate(sweeps.items()):
-            progress(f"depth of {name}", len(used) + number, total)
-            sweep.refine(options.finest_level)
+        for name, sweep in sweeps.items():
+            sweep.refine(options.finest_level, (POLISH,))
             depths[name] = sweep.reference.placed(sweep.depth, np.nan)
             scores[name] = sweep.reference.placed(sweep.score, 0)
             sweep.depth = sweep.score = np.zeros((0, 0), np.float32)
-        progress("checking", total - 1, total)
         maps, shares = _checked(used, depths, scores, volume, options, pool)
     agreement = agreement_of(shares, sharpness, problems)
     snr = texture_snr(maps[centre])
-    return DenseStereo(maps, centre, agreement, snr, warnings_of(agreement, snr, bool(proxies)))
+    cameras = {view.name: view.camera for view in used}
+    merged = merge_depths(maps, cameras, centre)
+    return DenseStereo(maps, cameras, centre, merged, agreement, snr, warnings_of(agreement, snr, bool(proxies)))
 
 
 def nearest_sources(view: StereoView, views: Sequence[StereoView], count: int) -> list[StereoView]:

@@ -17,8 +17,10 @@ from .stereo_pyramid import Pixels, Pyramid
 from .stereo_smooth import fill_from_nearest, median, smooth_depth
 from .stereo_types import StereoOptions
 
-PASSES = ((3.0, 0.5, 5, 1.0), (1.25, 0.25, 3, 2.0))
-"""Per refinement pass: half range and increment in source pixels, median size, factor of the data weight."""
+Pass = tuple[float, float, int, float]
+"""Half range and increment in source pixels, size of the median, factor of the data weight."""
+SEARCH: Pass = (3.0, 0.5, 5, 1.0)
+POLISH: Pass = (1.25, 0.25, 3, 2.0)
 COARSE_RADIUS_PX = 2
 
 
@@ -80,13 +82,13 @@ class ViewSweep:
         radius_px = int(np.clip(round(self.options.radius_mm / self.pixel_mm(level)), least, most))
         return Window.of(self.reference.levels[level], radius_px)
 
-    def refine(self, level: int) -> None:
-        """Two passes over offsets from the current surface, at a level."""
+    def refine(self, level: int, passes: Sequence[Pass]) -> None:
+        """Passes over offsets from the current surface, at a level."""
         ref, sources = self.pixels(level)
         depth = cv2.resize(self.depth, ref.image.shape[::-1], interpolation=cv2.INTER_LINEAR)
         window, step = self.window(level), self.step(level)
         data_weight, steps = self._smoothing(level)
-        for half, increment, size, factor in PASSES:
+        for half, increment, size, factor in passes:
             offsets = np.linspace(-half, half, 2 * round(half / increment) + 1) * step
             peak = sweep(window, sources, 1 / depth, 1 / (1 + offsets), self.pool)
             seen = peak.score > -1

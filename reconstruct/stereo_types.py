@@ -118,11 +118,24 @@ class ViewAgreement:
 
 
 @dataclass(frozen=True, eq=False)
+class MergedDepth:
+    """The centre view's depth from all views together."""
+
+    depth_mm: np.ndarray
+    """(H, W) float32, NaN where no view has a reliable depth."""
+    count: np.ndarray
+    """(H, W) uint8: views that agree on it."""
+
+
+@dataclass(frozen=True, eq=False)
 class DenseStereo:
     """Result of `dense_depth`."""
 
     maps: Mapping[str, DepthMap]
+    cameras: Mapping[str, PinholeCamera]
+    """Of every map."""
     centre: str
+    merged: MergedDepth
     agreement: Mapping[str, ViewAgreement]
     texture_snr: float
     """Contrast of the skin's texture over the noise, per pixel, seen by the matcher in the centre view."""
@@ -131,6 +144,17 @@ class DenseStereo:
     @property
     def centre_map(self) -> DepthMap:
         return self.maps[self.centre]
+
+    @property
+    def centre_camera(self) -> PinholeCamera:
+        return self.cameras[self.centre]
+
+    @property
+    def pixel_mm(self) -> float:
+        """Size of the centre view's pixels on the subject."""
+        depth = self.centre_map.depth_mm
+        kept = depth[self.centre_map.kept]
+        return float(np.median(kept) if kept.size else np.nanmedian(depth)) / self.centre_camera.fx_px
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ from mesoface.capture.demosaic import METHODS, demosaic
 from mesoface.capture.image_files import read_tiff
 from mesoface.capture.raw import CFA_PATTERNS
 
-
 BOTH = list(itertools.product(CFA_PATTERNS, ("malvar", "bilinear")))
 
 

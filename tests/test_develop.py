@@ -12,6 +12,7 @@ from mesoface.capture.calibration_maps import (
     load_calibrations,
     save_calibration,
 )
+from mesoface.capture.demosaic import Method
 from mesoface.capture.develop import LinearImage, develop, develop_files
 from mesoface.capture.dng import DngFacts, mosaic_rggb, write_dng
 from mesoface.capture.errors import UserError
@@ -33,7 +34,7 @@ def frame(tiny_scan):
 
 
 def raw_of(mosaic: np.ndarray) -> RawImage:
-    return RawImage(mosaic.astype(np.float32), "RGGB", (2048.0,) * 4, 2048 + RANGE_DN, Exif())
+    return RawImage(mosaic.astype(np.float32), "RGGB", (2048.0, 2048.0, 2048.0, 2048.0), 2048 + RANGE_DN, Exif())
 
 
 def test_half_size_is_the_mosaic_to_the_last_bit(frame):
@@ -52,7 +53,8 @@ def test_full_size_equals_the_studios_linear_truth_within_noise(frame):
     truth = numbers / RANGE_DN
     face = np.zeros(truth.shape[:2], bool)
     face[50:110, 95:145] = True
-    for method, margin in (("malvar", 0.14), ("bilinear", 0.24)):
+    margins: dict[Method, float] = {"malvar": 0.14, "bilinear": 0.24}
+    for method, margin in margins.items():
         developed = develop(read_raw(dng), method=method)
         assert developed.rgb.shape == truth.shape and developed.colour == "linear camera RGB"
         error = developed.rgb - truth
@@ -76,7 +78,8 @@ def test_differences_of_developed_frames_are_developed_differences(frame):
 def test_saturated_pixels_are_marked_as_far_as_they_reach():
     mosaic = np.full((20, 20), 1000.0)
     mosaic[8, 9] = RANGE_DN
-    for method, reach in (("malvar", 2), ("bilinear", 1)):
+    reaches: dict[Method, int] = {"malvar": 2, "bilinear": 1}
+    for method, reach in reaches.items():
         clipped = develop(raw_of(mosaic), method=method).clipped
         expected = np.zeros((20, 20), bool)
         expected[8 - reach : 9 + reach, 9 - reach : 10 + reach] = True
@@ -227,4 +230,4 @@ def test_linear_image_checks_its_arrays():
     LinearImage(rgb, clipped)
     for bad in ((rgb[..., 0], clipped), (rgb.astype(np.float64), clipped), (rgb, clipped[:3]), (rgb, rgb[..., 0])):
         with pytest.raises(ValueError):
-            LinearImage(*bad)
+            LinearImage(*bad)  # pyright: ignore[reportArgumentType]

@@ -121,6 +121,15 @@ def test_burnt_out(take):
     assert "burnt out" in message(quality, "clipped")
 
 
+def test_noisy_frames(take):
+    noisy = {i: take.facts[i].model_copy(update={"noise": 0.05, "noise_is_bound": False}) for i in (7, 8)}
+    quality = take.judge(noisy)
+    assert failed(quality) == {"noise"} and quality.reshoot_steps == (3, 4)
+    assert "noise of 5.0 % of the signal" in message(quality, "noise") and "ISO" in message(quality, "noise")
+    texture = {i: f.model_copy(update={"noise_is_bound": True}) for i, f in noisy.items()}
+    assert take.judge(texture).verdict == "accept", "texture as fine as the pixels tells nothing about noise"
+
+
 def test_blurred_body(take):
     quality = take.judge(take.changed(blurred(5.0), 3))
     assert failed(quality) == {"sharpness"} and quality.reshoot_steps == (0,)

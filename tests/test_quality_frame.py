@@ -112,6 +112,21 @@ def test_sharpness_falls_with_blur_and_ignores_noise_and_brightness(rig):
     assert 0.75 < blurred[0] < 0.98 and 0.4 < blurred[1] < 0.8 and blurred[2] < 0.4
 
 
+def test_noise_does_not_count_as_sharpness(tmp_path, rig):
+    """A picture large enough to be looked at in half size: the same blurred texture at three ISO speeds."""
+    texture = cv2.GaussianBlur(np.random.default_rng(5).normal(0, 1, (800, 1200)), (0, 0), 5.0)
+    light = smooth_face(1200, 800) * (1 + 0.1 * texture[..., None] / texture.std())
+    values = []
+    for iso in (100, 400, 1600):
+        write_frame(tmp_path / "a.dng", light, rig.centre, np.random.default_rng(1), iso)
+        facts = frame_facts(tmp_path / "a.dng", shot_plan(rig)[5], rig)
+        assert not facts.noise_is_bound
+        values.append(facts.sharpness)
+    write_frame(tmp_path / "a.dng", light, rig.centre)
+    clean = frame_facts(tmp_path / "a.dng", shot_plan(rig)[5], rig).sharpness
+    np.testing.assert_allclose(values, clean, rtol=0.12)
+
+
 @pytest.mark.parametrize("cfa", ["RGGB", "GRBG", "GBRG", "BGGR"])
 def test_noise_in_every_colour_pattern(tmp_path, rig, cfa):
     """A ramp across the face must not count as noise, wherever the greens lie."""
@@ -121,7 +136,7 @@ def test_noise_in_every_colour_pattern(tmp_path, rig, cfa):
     y, x = np.mgrid[:600, :900]
     signal = 2000 + 3.0 * x - 2.0 * y
     noise = 30 * np.random.default_rng(4).standard_normal(signal.shape)
-    raw = RawImage((signal + noise).astype(np.float32), cfa, (0.0,) * 4, 12952.0, Exif())
+    raw = RawImage((signal + noise).astype(np.float32), cfa, (0.0, 0.0, 0.0, 0.0), 12952.0, Exif())
     gain, is_bound = noise_gain(raw, face_window(rig, "centre", 450, 300))
     assert gain is not None and not is_bound
     # the quietest blocks relative to the signal are the brightest ones
@@ -166,7 +181,8 @@ def test_face_box_lies_on_the_head_in_every_view(tiny_scan, rig):
         inside = window.cut(head > 0)[window.mask]
         assert inside.mean() > 0.85, camera.name
         assert (head > 0).sum() < 3.2 * inside.sum()
-        depth_mm = np.hypot(*(np.array(camera.pose.position_mm)[[0, 2]] if camera.pose else (0, 950)))
+        assert camera.pose is not None
+        depth_mm = np.linalg.norm(camera.pose.position_mm)
         assert window.mm_per_px == pytest.approx(depth_mm * 22.3 / 50 / 240, rel=0.15)
 
 
@@ -200,7 +216,7 @@ def test_ellipsoid_is_lit_as_the_rig_says(rig):
         flash_vectors(surface, rig.uniform_lights[0])
 
 
-def test_small_and_large_pictures_agree(tiny_scan, rig):
+def test_small_and_large_pictures_agree(tiny_scan, rig, tmp_path):
     """Levels, blackness and noise-free figures do not depend on the picture's size."""
     path = next((tiny_scan / "raw").glob("*_flash5_cross.dng"))
     shot = next(s for s in shot_plan(rig) if s.stem == path.stem)
@@ -210,7 +226,7 @@ def test_small_and_large_pictures_agree(tiny_scan, rig):
 
     light = demosaic(raw.mosaic, raw.cfa) / np.float32(raw.range_dn)
     large_light = cv2.resize(light, (1440, 960), interpolation=cv2.INTER_LINEAR)
-    large_path = tiny_scan.parent / "large.dng"
+    large_path = tmp_path / "large.dng"
     write_frame(large_path, large_light, rig.centre)
     large = frame_facts(large_path, shot, rig)
     assert large.mean_rgb == pytest.approx(small.mean_rgb, rel=0.01)
