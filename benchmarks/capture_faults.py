@@ -134,6 +134,7 @@ class Campaign:
         self.rig = load_rig(self.rig_path)
         self.plan = take_plan(self.rig)
         self.tally = Tally()
+        self._judged: dict[tuple, list[int]] = {}
         self.virtual: VirtualRig | None = None
 
     def run(self, number: int) -> None:
@@ -292,7 +293,11 @@ class Campaign:
         from mesoface.flows.take_quality import judge_take
 
         with open_take(folder) as take:
-            return list(judge_take(take).steps)
+            state = take.state()
+            images = tuple((image := state.image(shot.index)) and image.path for shot in self.plan)
+            if (folder, images) not in self._judged:
+                self._judged = {(folder, images): list(judge_take(take).steps)}
+            return self._judged[folder, images]
 
     def _account(self, folder: Path, number: int, names: list[str], verified: dict[str, str], at_once: bool) -> None:
         assert self.virtual is not None

@@ -22,6 +22,8 @@ BLOCK = 8
 QUIET_PERCENTILE = 20
 # The 20th percentile of a variance estimated from n normal numbers lies about 0.84 standard errors low.
 QUIET_BIAS = 1 - 0.84 * np.sqrt(2 / (BLOCK * BLOCK - 1))
+# With fewer blocks on the face than this a pixel is about a millimetre: skin itself differs from pixel to pixel.
+FEWEST_BLOCKS = 200
 # White noise is as strong between pixels further apart; texture is not.
 TEXTURE_GROWTH = 1.5
 
@@ -74,7 +76,8 @@ def noise_gain(raw: RawImage, window: FaceWindow) -> tuple[float | None, bool]:
         return None, True
     scale = raw.range_dn**2 * signal[inside]
     near_gain, far_gain = (float(np.percentile(v[inside] / scale, QUIET_PERCENTILE)) for v in (near, far))
-    return near_gain / QUIET_BIAS, far_gain > TEXTURE_GROWTH * near_gain
+    too_coarse = inside.sum() < FEWEST_BLOCKS or far_gain > TEXTURE_GROWTH * near_gain
+    return near_gain / QUIET_BIAS, bool(too_coarse)
 
 
 def noise_at_mid_grey(gain: float) -> float:

@@ -12,8 +12,6 @@ MISSING = 0.15
 # Brightness of both frames alike within this much, and no highlight in either: one polariser state twice.
 ALIKE = 0.02
 SMALL_HIGHLIGHT = 0.15
-# How far the estimate of the leak may be off (virtual subjects: 0.035 at most).
-LEAK_ERROR = 0.04
 
 
 def _finding(check: str, shots: "list[Shot] | tuple[Shot, ...]", message: str, **more) -> Finding:
@@ -190,7 +188,7 @@ def check_pairs(take: Take, figures: Mapping[int, PairFigures], missing: set[int
             findings.append(
                 _finding("pair_ratio", shots, text, **{**facts, "limit": low if found.ratio < low else high})
             )
-        elif found.leak is not None and found.leak > limits.leak_max + LEAK_ERROR:
+        elif found.leak is not None and found.leak - found.leak_error > limits.leak_max:
             text = (
                 f"{lamp}: about {100 * found.leak:.0f} % of the highlight is left in the crossed frame; turn the film "
                 "before that lamp to the angle that `mesoface rig check` prints, then shoot the pair again"

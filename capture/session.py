@@ -10,7 +10,6 @@ What the bodies' cards hold and what the log of the take says decides everything
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .box import BoxError
@@ -35,10 +34,6 @@ class Connections:
 
     cameras: Any = "usb"
     trigger_box: str = "auto"
-
-    @classmethod
-    def of_rig(cls, take: Take) -> "Connections":
-        return cls(take.rig.capture.camera_ports, take.rig.capture.trigger_box)
 
 
 class Session:
@@ -255,8 +250,3 @@ class Session:
         if self.box is not None:
             self.box.close()
 
-
-def expected_path(take: Take, shot: int) -> Path:
-    """Where the image of a shot is, or would be, within the take's folder."""
-    image = take.state().image(shot)
-    return Path("data") / (image.path if image else f"raw/{take.plan[shot].stem}.*")
