@@ -99,7 +99,7 @@ def _warm_up(virtual: VirtualRig, rig, plan, path: Path, work: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--scan", type=Path, help="rendered scan of the shipped rig (default: a small one)")
     parser.add_argument("--fps", type=float, default=5.0)
     parser.add_argument("--mb-s", type=float, default=21.0, help="megabytes per s and body; 0 = no limit")

@@ -249,4 +249,3 @@ class Session:
         self.crew.close(politely=kind is None)
         if self.box is not None:
             self.box.close()
-

@@ -121,7 +121,7 @@ class ImageLibrary:
             import cv2
 
             rgb = cv2.resize(rgb, self.size_px, interpolation=cv2.INTER_CUBIC)
-        made = mosaic_rggb(rgb)
+        made = mosaic_rggb(np.asarray(rgb, np.uint16))
         self._cache[path] = made
         if len(self._cache) > self._keep:
             self._cache.popitem(last=False)
