@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -357,7 +357,7 @@ def main() -> None:
     else:
         tally = in_a_row(options, scan, work)
     if options.tally:
-        options.tally.write_text(json.dumps(asdict(tally)))
+        options.tally.write_text(json.dumps(vars(tally)))
         return
     report(tally, options)
     failed = bool(tally.lost or tally.misfiled or tally.unexplained)
