@@ -357,7 +357,6 @@ def main() -> None:
     else:
         tally = in_a_row(options, scan, work)
     if options.tally:
-        options.tally.write_text(json.dumps(vars(tally)))
         return
     report(tally, options)
     failed = bool(tally.lost or tally.misfiled or tally.unexplained)
@@ -372,6 +371,8 @@ def in_a_row(options: argparse.Namespace, scan: Path, work: Path) -> Tally:
     started = time.monotonic()
     for number in range(options.first, options.first + options.runs):
         campaign.run(number)
+        if options.tally:  # after every run: an interrupted campaign still counts
+            options.tally.write_text(json.dumps({**vars(campaign.tally), "runs": number + 1 - options.first}))
         done = number + 1 - options.first
         print(f"{done}/{options.runs}  {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     campaign.stop()
@@ -391,11 +392,18 @@ def in_parallel(options: argparse.Namespace, scan: Path, work: Path) -> Tally:
         environment = {**os.environ, "XDG_RUNTIME_DIR": str(work / f"run{job}")}
         children.append(subprocess.Popen(command, env=environment))
     total = Tally()
-    for job, running in enumerate(children):
-        if running.wait():
-            total.unexplained.append(f"job {job} of the campaign ended with exit code {running.returncode}")
-            continue
+    try:
+        codes = [running.wait() for running in children]
+    except KeyboardInterrupt:
+        for running in children:
+            running.terminate()
+        codes = [0] * len(children)
+    options.runs = 0
+    for job, code in enumerate(codes):
+        if code:
+            total.unexplained.append(f"job {job} of the campaign ended with exit code {code}")
         part = json.loads((work / f"tally{job}.json").read_text())
+        options.runs += part["runs"]
         total.faults.update(part["faults"])
         total.completed.update(part["completed"])
         total.at_once += part["at_once"]
