@@ -103,7 +103,7 @@ class TakeLog:
             self.append("torn", note="the line before this one was cut off by a crash")
 
     def append(self, event: str, **fields: Any) -> Record:
-        """Write one event; returns it. Raises OSError when the disk refuses it (full, read-only)."""
+        """Write one event; returns it. Raises UserError when the disk refuses it (full, read-only)."""
         with self._lock:
             record: Record = {"n": self._number, "utc": utc_text(), "event": event, **fields}
             record = json.loads(json.dumps(record, allow_nan=False))  # what a reader will see: tuples become lists
@@ -116,9 +116,15 @@ class TakeLog:
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-        os.fsync(self._descriptor)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise UserError(
+                f"{self._path}: the log cannot be written ({error.strerror}); nothing on the cards is lost. Free space "
+                "on the disk, then run: mesoface take resume"
+            ) from error
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -243,12 +243,17 @@ def test_killed_program_is_resumed(tmp_path, rig, wait_s):
     assert verified.items() <= {file.path: file.sha256 for file in read_take(take.folder)[2].files}.items()
 
 
-def test_full_disk_loses_nothing(tmp_path, rig):
-    """Files may not grow beyond 40 kB, so no frame fits; the log does."""
+def test_full_disk_loses_nothing(tmp_path, tiny_scan):
+    """Files may not grow beyond 60 kB, so no frame fits; the log does."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    with start_rig(tmp_path, tiny_scan) as rig:
+        full_disk(tmp_path, rig)
+
+
+def full_disk(tmp_path: Path, rig: VirtualRig) -> None:
     with new_take(tmp_path, rig) as take:
         pass
-    process = _child(take.folder, rig, "shoot", 40_000)
+    process = _child(take.folder, rig, "shoot", 60_000)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     report = verify_take(take.folder)

@@ -93,3 +93,14 @@ def test_lines_are_plain_json(tmp_path):
     log.append("note", text="größer")
     line = (tmp_path / "take.jsonl").read_text().splitlines()[0]
     assert json.loads(line)["text"] == "größer"
+
+
+def test_full_disk_is_one_clear_message(tmp_path, monkeypatch):
+    log = TakeLog(tmp_path / "take.jsonl")
+
+    def refuse(descriptor: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(UserError, match=r"No space left on device.*take resume"):
+        log.append("note")
