@@ -1,6 +1,7 @@
 """Sessions on the simulated rig: five PTP/IP bodies through libgphoto2, the trigger box on a pty."""
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -188,7 +189,9 @@ def test_steps_are_shot_again_in_pairs(tmp_path, rig):
         run(take, rig, steps=[4])
         after = {file.path for file in take.state().files}
         new = sorted(path for path in after - before)
-    assert new == ["raw/07_flash2_parallel_r1.cr2", "raw/08_flash2_cross_r1.cr2"] and before < after
+    # a busy machine may need a further attempt, but only of this pair
+    shots = [re.sub(r"_r[1-9]\.cr2$", "", path) for path in new]
+    assert shots == ["raw/07_flash2_parallel", "raw/08_flash2_cross"] and before < after
     assert verify_take(take.folder).status == "complete" and misfiled(take.folder, rig) == []
 
 
