@@ -1,0 +1,135 @@
+"""The calibrated rig as later stages use it, and its files: calibration.json and a COLMAP rig model."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..capture.camera_model import PinholeCamera
+from ..capture.errors import UserError
+from ..capture.files import write_json
+from ..capture.rigid import RigidTransform
+from .rig_bundle import write_rig_model
+
+FORMAT = "mesoface-calibration"
+SCHEMA_VERSION = 1
+RIG_FILE = "calibration.json"
+MODEL_FOLDER = "rig"
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedRig:
+    """Cameras of a rig after calibration, in the rig file's world frame (rig_alignment.py tells how it is fixed).
+
+    `cameras`: with distortion k1 k2 p1 p2, at the size of the calibration images; `camera(name, size)` scales.
+    `baseline_px`: rms reprojection error of each camera in calibration, the baseline of the drift check.
+    `figures`: numbers for people; `warnings`: what was wrong but not fatal, for example a view left out.
+    """
+
+    rig_name: str
+    centre: str
+    cameras: dict[str, PinholeCamera]
+    serials: dict[str, str]
+    baseline_px: dict[str, float]
+    figures: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) of the centre camera's calibration images."""
+        camera = self.cameras[self.centre]
+        return camera.width_px, camera.height_px
+
+    def camera(self, name: str, size_px: tuple[int, int] | None = None) -> PinholeCamera:
+        """One camera, scaled to an image size. Raises UserError for a view that was not calibrated."""
+        if name not in self.cameras:
+            raise UserError(f'view "{name}" is not in the calibration; calibrated: {", ".join(self.cameras)}')
+        return self.cameras[name] if size_px is None else self.cameras[name].scaled(*size_px)
+
+    def save(self, folder: str | Path) -> None:
+        """Write calibration.json, and rig/ as a COLMAP model (binary and text) for other programs."""
+        folder = Path(folder)
+        write_rig_model(self.cameras, self.centre, folder / MODEL_FOLDER)
+        write_json(
+            folder / RIG_FILE,
+            {
+                "format": FORMAT,
+                "schema_version": SCHEMA_VERSION,
+                "rig": self.rig_name,
+                "frame": "world of the rig file: x to the subject's left, y up, z to the centre camera; mm; fixed by "
+                "the best fit of all cameras to their nominal poses",
+                "pixel_convention": "pixel centres at integer coordinates; the COLMAP model in rig/ adds 0.5",
+                "distortion": "OpenCV k1 k2 p1 p2",
+                "centre": self.centre,
+                "cameras": {name: self._entry(name) for name in self.cameras},
+                "figures": self.figures,
+                "warnings": list(self.warnings),
+            },
+        )
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        camera = self.cameras[name]
+        return {
+            "serial": self.serials[name],
+            "width_px": camera.width_px,
+            "height_px": camera.height_px,
+            "fx_px": camera.fx_px,
+            "fy_px": camera.fy_px,
+            "cx_px": camera.cx_px,
+            "cy_px": camera.cy_px,
+            "distortion": list(camera.distortion),
+            "rotation_cam_from_world": camera.cam_from_world.rotation.tolist(),
+            "translation_mm_cam_from_world": camera.cam_from_world.translation_mm.tolist(),
+            "rms_px": self.baseline_px[name],
+        }
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "CalibratedRig":
+        """Read the folder of `save`. Raises UserError when calibration.json is missing, newer or damaged."""
+        path = Path(folder) / RIG_FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{folder}: no {RIG_FILE}; expected a folder made by `mesoface calibrate`") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); calibrate again, or restore it from a copy") from None
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise UserError(f"{path}: is no calibration (format {FORMAT!r} expected)")
+        if content.get("schema_version", 0) > SCHEMA_VERSION:
+            raise UserError(
+                f"{path}: schema version {content['schema_version']} is newer than {SCHEMA_VERSION}; update mesoface"
+            )
+        try:
+            entries = content["cameras"]
+            made = cls(
+                rig_name=str(content["rig"]),
+                centre=str(content["centre"]),
+                cameras={name: _camera(entry) for name, entry in entries.items()},
+                serials={name: str(entry["serial"]) for name, entry in entries.items()},
+                baseline_px={name: float(entry["rms_px"]) for name, entry in entries.items()},
+                figures=dict(content["figures"]),
+                warnings=tuple(content["warnings"]),
+            )
+            made.cameras[made.centre]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path}: is damaged ({error!r}); calibrate again, or restore it from a copy") from None
+        return made
+
+
+def _camera(entry: dict[str, Any]) -> PinholeCamera:
+    k1, k2, p1, p2 = (float(value) for value in entry["distortion"])
+    return PinholeCamera(
+        width_px=int(entry["width_px"]),
+        height_px=int(entry["height_px"]),
+        fx_px=float(entry["fx_px"]),
+        fy_px=float(entry["fy_px"]),
+        cx_px=float(entry["cx_px"]),
+        cy_px=float(entry["cy_px"]),
+        distortion=(k1, k2, p1, p2),
+        cam_from_world=RigidTransform(
+            np.array(entry["rotation_cam_from_world"], np.float64),
+            np.array(entry["translation_mm_cam_from_world"], np.float64),
+        ),
+    )
