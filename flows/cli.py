@@ -13,10 +13,13 @@ from rich.markup import escape
 
 from ..capture.errors import UserError
 from . import (
+    calibrate_command,
     capture_commands,
     demo,
     doctor,
     face_model_commands,
+    geometry_command,
+    import_command,
     rig_commands,
     serve_command,
     studio_commands,
@@ -33,6 +36,9 @@ app = App(
 app.command(demo.demo)
 app.command(doctor.doctor)
 app.command(capture_commands.capture)
+app.command(calibrate_command.calibrate)
+app.command(geometry_command.geometry)
+app.command(import_command.import_folder, name="import")
 
 take = App(name="take", help="Takes: look, verify, continue, shoot again, close, hand on.")
 take.command(take_commands.list_takes, name="list")

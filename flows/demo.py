@@ -16,6 +16,7 @@ from ..reconstruct.portrait import PortraitOptions, write_portrait
 from ..reconstruct.studio_options import StudioOptions, parse_size
 from . import html
 from .capture_run import run_session
+from .demo_geometry import demo_calibration, demo_geometry, geometry_parts
 from .scan_report import (
     check_rows,
     close_ups,
@@ -32,7 +33,8 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
     """Run everything that is built on a virtual subject and show it in one report.
 
     Today: render a scan of 23 exposures with exact truth, check it; shoot it as a take with simulated cameras and
-    lights, verify and judge the take; render a portrait. Interrupted, it continues.
+    lights, verify and judge the take; calibrate the rig on a rendered board; reconstruct depth from the take's raw
+    files; render a portrait. Interrupted, it continues.
 
     Example: mesoface demo --out demo --size medium
 
@@ -53,6 +55,7 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
     scan, portrait = out / "scan", out / "portrait"
     run_scan(load_example_rig(), options, scan)
     take = demo_take(out / "sessions", scan, (width, height), expression)
+    demo_geometry(out, take, scan, demo_calibration(out, (width, height)))
     with console.status("report and portrait"):
         write_scan_report(scan)
         view = PortraitOptions(
@@ -111,6 +114,7 @@ def _write_report(out: Path, scan: Path, take: Path, portrait: Path, seconds: fl
             "Shot with five simulated EOS 760D through libgphoto2 and the simulated trigger box, verified and judged.",
         ),
         html.table(_take_rows(out, take)),
+        *geometry_parts(out, scan),
         html.heading("Self-checks"),
         html.table(check_rows(checks), ("check", "found", "bound", "")),
         html.heading("Close-ups"),

@@ -47,3 +47,11 @@ def tiny_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     options = StudioOptions(width_px=240, height_px=160, subject=3, expression="smile", samples=4)
     return render_scan(load_example_rig(), options, tmp_path_factory.mktemp("studio") / "scan")
+
+
+@pytest.fixture(scope="session")
+def uniform_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The five uniform views of a virtual subject at 480x320 with truth, nothing else; tests must not change it."""
+    from geometry_fixtures import render_uniform_views
+
+    return render_uniform_views(tmp_path_factory.mktemp("geometry") / "scan")

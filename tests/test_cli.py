@@ -19,7 +19,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("command", [[], ["studio"], ["studio", "render"], ["studio", "portrait"], ["demo"], ["doctor"],
-                                     ["rig", "check"], ["face-model", "info"]])  # fmt: skip
+                                     ["rig", "check"], ["face-model", "info"], ["calibrate"]])  # fmt: skip
 def test_help_shows_every_command(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     code, text = run(capsys, *command, "--help")
     assert code == 0

@@ -1,0 +1,195 @@
+"""Stages: folders that know what they were made of. Valid results are kept, stale ones made again, none half-written.
+
+A stage's folder holds its files and stage.json: schema and code version, parameters, SHA-256 of every input and
+output, seconds, warnings. It is written under a temporary name and renamed when it is whole.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..capture.errors import UserError
+from ..capture.files import sha256_file, sha256_json, sync_folder, write_json
+
+FORMAT = "mesoface-stage"
+SCHEMA_VERSION = 1
+STAGE_FILE = "stage.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage's result depends on. `code` goes up when the same inputs give another result.
+
+    inputs: a name for each file (usually its path relative to its source) -> SHA-256.
+    """
+
+    name: str
+    code: int
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of everything above."""
+        return sha256_json(
+            {"name": self.name, "code": self.code, "parameters": dict(self.parameters), "inputs": dict(self.inputs)}
+        )
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A finished stage. `reused`: it was valid already."""
+
+    folder: Path
+    reused: bool
+    seconds: float
+    warnings: tuple[str, ...] = ()
+    why: str = field(default="", compare=False)
+    """Why it was made again, in words; empty for a new one."""
+
+
+def run_stage(
+    folder: str | Path, stage: Stage, work: Callable[[Path], Sequence[str]], *, force: bool = False
+) -> StageResult:
+    """Make `folder` by `work(temporary folder)`, unless what is there is valid.
+
+    `work` fills the folder it is given and returns warnings. When it fails or is interrupted, an earlier result stays
+    as it was. Raises UserError when `folder` holds something that is no stage of this name.
+    """
+    folder = Path(folder)
+    why = _why_stale(folder, stage)
+    if why == "" and not force:
+        found = read_stage(folder)
+        return StageResult(folder, True, float(found["seconds"]), tuple(found["warnings"]))
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
+    temporary.mkdir()
+    started = time.perf_counter()
+    try:
+        warnings = tuple(work(temporary))
+        seconds = time.perf_counter() - started
+        write_json(
+            temporary / STAGE_FILE,
+            {
+                "format": FORMAT,
+                "schema_version": SCHEMA_VERSION,
+                "stage": stage.name,
+                "code": stage.code,
+                "mesoface": version("mesoface"),
+                "content_hash": stage.content_hash,
+                "parameters": dict(stage.parameters),
+                "inputs": dict(sorted(stage.inputs.items())),
+                "outputs": _hashes(temporary),
+                "seconds": round(seconds, 2),
+                "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+                "warnings": list(warnings),
+            },
+        )
+        _replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return StageResult(folder, False, seconds, warnings, "" if why == "new" else why)
+
+
+def read_stage(folder: str | Path) -> dict[str, Any]:
+    """stage.json of a folder. Raises UserError when there is none, or it is damaged or newer."""
+    path = Path(folder) / STAGE_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no {STAGE_FILE} here; this is no result of a mesoface stage") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove the folder and run the stage again") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path}: is no stage manifest (format {FORMAT!r} expected)")
+    if content.get("schema_version", 0) > SCHEMA_VERSION:
+        raise UserError(f"{path}: schema version {content['schema_version']} is newer than {SCHEMA_VERSION}; update")
+    return content
+
+
+def _why_stale(folder: Path, stage: Stage) -> str:
+    """Empty when the folder is valid, "new" when there is none, else what has changed."""
+    if not folder.exists():
+        return "new"
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / STAGE_FILE).is_file()):
+        raise UserError(f"{folder}: holds something that is no mesoface stage; choose another place, or remove it")
+    if not (folder / STAGE_FILE).is_file():
+        return "new"
+    found = read_stage(folder)
+    if found.get("stage") != stage.name:
+        raise UserError(f"{folder}: holds the stage {found.get('stage')!r}, not {stage.name!r}; choose another place")
+    if found.get("code") != stage.code:
+        return "a newer method"
+    if changed := _changed(found.get("parameters", {}), dict(stage.parameters)):
+        return f"other parameters ({', '.join(changed)})"
+    if changed := _changed(found.get("inputs", {}), dict(stage.inputs)):
+        return f"other input ({', '.join(changed[:3])}{' ...' if len(changed) > 3 else ''})"
+    for name, sha256 in found.get("outputs", {}).items():
+        path = folder / name
+        if not path.is_file() or sha256_file(path) != sha256:
+            return f"{name} is {'altered' if path.is_file() else 'missing'}"
+    return ""
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [str(key) for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Files below the folder; links (a workspace's images) are not followed."""
+    names = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _below_link(path, folder)]
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in names}
+
+
+def _below_link(path: Path, folder: Path) -> bool:
+    return any(part.is_symlink() for part in (path, *path.parents) if part != folder and folder in part.parents)
+
+
+def _replace(temporary: Path, folder: Path) -> None:
+    """Put the new result in the place of the old one, which goes only then."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    for path in temporary.rglob("*"):
+        if path.is_dir() and not path.is_symlink():
+            sync_folder(path)
+    if folder.exists():
+        folder.rename(old)
+    try:
+        temporary.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
+    sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Temporary folders of runs that were killed; those of running processes stay."""
+    for path in folder.parent.glob(f".{folder.name}.*"):
+        kind, number = path.suffix, path.stem.rsplit(".", 1)[-1]
+        if kind not in (".part", ".old") or not number.isdigit() or _alive(int(number)):
+            continue
+        if kind == ".old" and not folder.exists():
+            path.rename(folder)  # killed between the two renames
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
