@@ -1,7 +1,7 @@
 """Accuracy of calibration on simulated takes of a misaligned rig, against the truth: one table with bounds.
 
     python benchmarks/calibration.py                        # 1500x1000, seed 2 (held out), noise on
-    python benchmarks/calibration.py --seeds 3 --size 900x600 --folder /tmp/takes
+    python benchmarks/calibration.py --seeds 3 --size 900x600 --folder takes
 
 Seed 1 was used in development; every seed gives another misaligned rig, other placements and other noise. Poses and
 places are compared after one rigid motion that lays the calibrated camera centres on the true ones: pictures of targets

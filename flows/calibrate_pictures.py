@@ -133,7 +133,7 @@ def highlight_picture(lights: LightPositions, width_px: int = 420) -> np.ndarray
     for h in lights.highlights:
         colour = HUES[names.index(h.light) % len(HUES)] if h.light in names else INK
         cv2.circle(picture, _point(h.residual_px * scale + middle), 3, colour, -1, cv2.LINE_AA)
-    return caption(picture, f"highlights: found - predicted, edge = {width_px / 2 / scale:.2f} px, circle 0.2 px")
+    return caption(picture, f"edge {width_px / 2 / scale:.2f} px, circle 0.2 px")
 
 
 def swatches(wanted: np.ndarray, found: np.ndarray, side_px: int = 44) -> np.ndarray:

@@ -46,7 +46,7 @@ def write_calibration_report(path: Path, run: CalibrationRun, takes: Sequence[Ca
     if run.colours:
         parts += _colour_parts(run)
     if run.dark_levels:
-        rows = [[name, f"{100 * level:.4f} %"] for name, level in run.dark_levels.items()]
+        rows = [[name, f"{round(100 * level, 4) + 0.0:.4f} %"] for name, level in run.dark_levels.items()]
         parts += [html.heading("Dark frames", "Mean level above black."), html.table(rows, ("view", "of white"))]
     write_text(path, html.page(f"Calibration of rig {run.rig.name}", parts))
 
@@ -147,7 +147,7 @@ def _light_parts(run: CalibrationRun, takes: Sequence[CalibrationTake]) -> list[
         found = [h.pixel for h in lights.highlights if h.place == number and h.camera == centre]
         text = f"place {place.pose}: diameter {2 * place.fit.radius_mm:.2f} mm, edge {place.fit.rms_px:.3f} px rms"
         pictures.append((text, ball_picture(takes[place.take].linear(shot), outline, found)))
-    pictures.append(("", highlight_picture(lights, 260)))
+    pictures.append(("highlights: found - predicted, one colour per flash", highlight_picture(lights, 260)))
     return [*parts, html.gallery(pictures, 260)]
 
 

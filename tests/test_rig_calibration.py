@@ -22,7 +22,7 @@ from mesoface.reconstruct.rig_files import CalibratedRig
 
 @pytest.fixture(scope="module")
 def scene():
-    return scene_of("board", small_rig())
+    return scene_of("board", small_rig(("left2", "centre", "right2")))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def made(scene):
 def test_cameras_stand_where_they_truly_do(scene, made):
     """600 x 400 px: a third of the bounds for 1500 x 1000."""
     cameras = made.rig.cameras
-    assert list(cameras) == ["left2", "centre", "right1", "right2"]
+    assert list(cameras) == ["left2", "centre", "right2"]
     moved = world_from_truth(cameras, scene.cameras)
     for name, camera in cameras.items():
         truth = scene.cameras[name]
@@ -161,16 +161,16 @@ def test_a_camera_elsewhere_is_named_and_moves_no_other():
     assert max(offset for name, offset in aligned.offset_mm.items() if name != "left1") < 6
 
 
-def only(take, cameras=("left2", "centre", "right1", "right2"), poses=range(100)):
+def only(take, cameras=("left2", "centre", "right2"), poses=range(100)):
     """A part of a take: fewer pictures to look at."""
     return replace(take, shots=tuple(shot for shot in take.shots if shot.camera in cameras and shot.pose in poses))
 
 
 def test_side_view_that_never_sees_the_board_is_left_out_by_name(scene):
-    take = take_of(scene, change=lambda shot, light: 0 * light if shot.camera == "right1" else light)
+    take = take_of(scene, change=lambda shot, light: 0 * light if shot.camera == "right2" else light)
     made = calibrate_rig([only(take, poses=range(6))], refinements=0)
-    assert list(made.rig.cameras) == ["left2", "centre", "right2"]
-    assert len(made.rig.warnings) == 1 and "view right1" in made.rig.warnings[0] and "black" in made.rig.warnings[0]
+    assert list(made.rig.cameras) == ["left2", "centre"]
+    assert len(made.rig.warnings) == 1 and "view right2" in made.rig.warnings[0] and "black" in made.rig.warnings[0]
 
 
 def test_centre_view_without_board_is_refused_with_the_reason(scene):
@@ -178,12 +178,12 @@ def test_centre_view_without_board_is_refused_with_the_reason(scene):
         return cv2.GaussianBlur(light, (0, 0), 6) if shot.camera == "centre" else light
 
     with pytest.raises(UserError, match=r"view centre: the board is usable in 0 of 5 placements.*blurred"):
-        calibrate_rig([only(take_of(scene, change=spoil), ("centre", "right1"), range(5))])
+        calibrate_rig([only(take_of(scene, change=spoil), ("centre", "right2"), range(5))])
     with pytest.raises(UserError, match=r"view centre: the board is usable in 3 of 3 placements, 5 are needed"):
-        calibrate_rig([only(take_of(scene), ("centre", "right1"), range(3))])
+        calibrate_rig([only(take_of(scene), ("centre", "right2"), range(3))])
     black = take_of(scene, change=lambda shot, light: 0 * light)
     with pytest.raises(UserError, match=r"usable in none of 4 images \(the image is black\)"):
-        calibrate_rig([only(black, ("centre", "right1"), range(2))])
+        calibrate_rig([only(black, ("centre", "right2"), range(2))])
     alone = only(take_of(scene), ("centre",), range(5))
     with pytest.raises(UserError, match=r"one usable view only.*\n.*view left2"):
         calibrate_rig([alone])
@@ -194,7 +194,7 @@ def test_another_board_than_described_is_refused(scene, wrong):
     """Other squares: markers have other numbers; other markers: nothing is read. Either way, the rig file is named."""
     content = scene_rig_content(scene)
     content["targets"] |= wrong
-    take = only(take_of(scene, rig=Rig.model_validate(content)), ("centre", "right1"), range(6))
+    take = only(take_of(scene, rig=Rig.model_validate(content)), ("centre", "right2"), range(6))
     with pytest.raises(UserError, match=r"\[targets\]|rig file"):
         calibrate_rig([take])
 
@@ -209,8 +209,8 @@ def test_squares_of_another_size_are_refused_with_the_right_size(scene):
 
 
 def test_board_takes_of_different_image_sizes_are_refused(scene):
-    smaller = scene_of("board", small_rig(), width_px=480, height_px=320)
-    takes = [only(take_of(s), ("centre", "right1"), range(2)) for s in (scene, smaller)]
+    smaller = scene_of("board", small_rig(("left2", "centre", "right2")), width_px=480, height_px=320)
+    takes = [only(take_of(s), ("centre", "right2"), range(2)) for s in (scene, smaller)]
     with pytest.raises(UserError, match=r"view centre.*480x320.*600x400.*one size"):
         calibrate_rig(takes)
 
