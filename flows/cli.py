@@ -20,6 +20,7 @@ from . import (
     face_model_commands,
     geometry_command,
     import_command,
+    reconstruct_command,
     rig_commands,
     serve_command,
     studio_commands,
@@ -38,6 +39,7 @@ app.command(doctor.doctor)
 app.command(capture_commands.capture)
 app.command(calibrate_command.calibrate)
 app.command(geometry_command.geometry)
+app.command(reconstruct_command.reconstruct)
 app.command(import_command.import_folder, name="import")
 
 take = App(name="take", help="Takes: look, verify, continue, shoot again, close, hand on.")

@@ -16,7 +16,7 @@ from ..reconstruct.portrait import PortraitOptions, write_portrait
 from ..reconstruct.studio_options import StudioOptions, parse_size
 from . import html
 from .capture_run import run_session
-from .demo_geometry import demo_calibration, demo_geometry, geometry_parts
+from .demo_geometry import demo_calibration, demo_reconstruction, geometry_parts
 from .scan_report import (
     check_rows,
     close_ups,
@@ -33,8 +33,8 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
     """Run everything that is built on a virtual subject and show it in one report.
 
     Today: render a scan of 23 exposures with exact truth, check it; shoot it as a take with simulated cameras and
-    lights, verify and judge the take; calibrate the rig on a rendered board; reconstruct depth from the take's raw
-    files; render a portrait. Interrupted, it continues.
+    lights, verify and judge the take; calibrate the rig on a rendered board; reconstruct depth, normals and
+    displacement from the take's raw files; render a portrait. Interrupted, it continues.
 
     Example: mesoface demo --out demo --size medium
 
@@ -55,7 +55,7 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
     scan, portrait = out / "scan", out / "portrait"
     run_scan(load_example_rig(), options, scan)
     take = demo_take(out / "sessions", scan, (width, height), expression)
-    demo_geometry(out, take, scan, demo_calibration(out, (width, height)))
+    demo_reconstruction(out, take, scan, demo_calibration(out, (width, height)))
     with console.status("report and portrait"):
         write_scan_report(scan)
         view = PortraitOptions(

@@ -1,10 +1,11 @@
-"""The demo's geometry: calibrate the virtual rig on a rendered board, then reconstruct depth from the demo's take."""
+"""The demo's reconstruction: calibrate the virtual rig on a rendered board, then reconstruct the demo's take."""
 
 from pathlib import Path
 
 import numpy as np
 
 from ..capture.files import sha256_file
+from ..capture.image_files import read_tiff, srgb_from_linear
 from ..capture.rig import load_rig
 from ..reconstruct.calibrate import calibrate_takes
 from ..reconstruct.calibration_take import read_calibration_take
@@ -16,8 +17,8 @@ from ..reconstruct.targets import render_calibration
 from ..reconstruct.targets_scene import TargetOptions
 from . import html
 from .calibrate_report import write_calibration_report
-from .geometry_command import run_geometry
 from .pictures import map_with_scale, relief, shrink
+from .reconstruct_command import run_reconstruction
 from .stage import Stage, run_stage
 from .studio_commands import progress_display
 
@@ -51,9 +52,9 @@ def demo_calibration(out: Path, size_px: tuple[int, int]) -> Path:
     return calibration
 
 
-def demo_geometry(out: Path, take: Path, scan: Path, calibration: Path) -> Path:
-    """Geometry of the take with the calibration, checked against the rendered scan's truth; a valid one is kept."""
-    return run_geometry(open_scan(take), out / "geometry", calibration, truth=scan / "truth").folder
+def demo_reconstruction(out: Path, take: Path, scan: Path, calibration: Path) -> None:
+    """Geometry, normals and displacement of the take, checked against the scan's truth; valid ones are kept."""
+    run_reconstruction(open_scan(take), out, calibration, truth=scan / "truth")
 
 
 def geometry_parts(out: Path, scan: Path) -> list[str]:
@@ -86,5 +87,38 @@ def geometry_parts(out: Path, scan: Path) -> list[str]:
                 ("error of the measured depth", map_with_scale(shrink(off[window], 420), "mm", True, 1.0)),
             ],
             300,
+        ),
+        *_detail_parts(out, scan, found.centre, window),
+    ]
+
+
+def _detail_parts(out: Path, scan: Path, centre: str, window: tuple[slice, slice]) -> list[str]:
+    """Displacement beside the truth."""
+    folder = out / "displacement"
+    displacement = read_tiff(folder / "displacement_mm.tif")[0]
+    true_mm = read_tiff(scan / "truth" / centre / "displacement_mm.tif")[0]
+    there = np.isfinite(displacement)
+    normal = read_tiff(out / "normals/normal_cam.tif")[0]
+    diffuse, specular = (read_tiff(out / f"normals/{name}.tif")[0] for name in ("diffuse", "specular"))
+    photos = [srgb_from_linear(image[window] / (np.quantile(image, 0.999) / 0.85)) for image in (diffuse, specular)]
+    return [
+        html.heading(
+            "Displacement: wrinkles and pores from the flashes",
+            "Diffuse and specular light separated by polarisation, normals by photometric stereo, surfaces by Eq. 9. "
+            "The true map holds skin detail alone, the found one everything shorter than about 10 mm. More: "
+            "normals/report.html and displacement/report.html.",
+        ),
+        html.gallery(
+            [
+                ("diffuse light", shrink(photos[0], 420)),
+                ("specular light", shrink(photos[1], 420)),
+                ("photometric normals as relief", shrink(relief(normal)[window], 420)),
+                ("displacement found", map_with_scale(shrink(displacement[window], 420), "mm", True, 0.3)),
+                (
+                    "true displacement",
+                    map_with_scale(shrink(np.where(there, true_mm, np.nan)[window], 420), "mm", True, 0.3),
+                ),
+            ],
+            260,
         ),
     ]
