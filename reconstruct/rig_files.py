@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..capture.camera_model import PinholeCamera
 from ..capture.errors import UserError
 from ..capture.files import write_json
-from ..capture.rigid import RigidTransform
+from .camera_json import camera_entry, camera_from_entry
 from .rig_bundle import write_rig_model
 
 FORMAT = "mesoface-calibration"
@@ -70,18 +68,9 @@ class CalibratedRig:
         )
 
     def _entry(self, name: str) -> dict[str, Any]:
-        camera = self.cameras[name]
         return {
             "serial": self.serials[name],
-            "width_px": camera.width_px,
-            "height_px": camera.height_px,
-            "fx_px": camera.fx_px,
-            "fy_px": camera.fy_px,
-            "cx_px": camera.cx_px,
-            "cy_px": camera.cy_px,
-            "distortion": list(camera.distortion),
-            "rotation_cam_from_world": camera.cam_from_world.rotation.tolist(),
-            "translation_mm_cam_from_world": camera.cam_from_world.translation_mm.tolist(),
+            **camera_entry(self.cameras[name]),
             "rms_px": self.baseline_px[name],
         }
 
@@ -106,7 +95,7 @@ class CalibratedRig:
             made = cls(
                 rig_name=str(content["rig"]),
                 centre=str(content["centre"]),
-                cameras={name: _camera(entry) for name, entry in entries.items()},
+                cameras={name: camera_from_entry(entry) for name, entry in entries.items()},
                 serials={name: str(entry["serial"]) for name, entry in entries.items()},
                 baseline_px={name: float(entry["rms_px"]) for name, entry in entries.items()},
                 figures=dict(content["figures"]),
@@ -116,20 +105,3 @@ class CalibratedRig:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path}: is damaged ({error!r}); calibrate again, or restore it from a copy") from None
         return made
-
-
-def _camera(entry: dict[str, Any]) -> PinholeCamera:
-    k1, k2, p1, p2 = (float(value) for value in entry["distortion"])
-    return PinholeCamera(
-        width_px=int(entry["width_px"]),
-        height_px=int(entry["height_px"]),
-        fx_px=float(entry["fx_px"]),
-        fy_px=float(entry["fy_px"]),
-        cx_px=float(entry["cx_px"]),
-        cy_px=float(entry["cy_px"]),
-        distortion=(k1, k2, p1, p2),
-        cam_from_world=RigidTransform(
-            np.array(entry["rotation_cam_from_world"], np.float64),
-            np.array(entry["translation_mm_cam_from_world"], np.float64),
-        ),
-    )

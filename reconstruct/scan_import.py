@@ -135,7 +135,7 @@ def read_import(folder: Path) -> ScanSource:
         None,
         read_lights(folder),
         None,
-        read,
+        read=read,
     )
 
 

@@ -63,9 +63,7 @@ class ScanSource:
     """Content of lights.json, where the folder has one."""
     truth: Path | None = None
     """The truth folder of a rendered scan."""
-    read: Callable[[Frame, Calibration | None], LinearImage] = field(
-        repr=False, default=lambda frame, maps: _none(frame)
-    )
+    read: Callable[[Frame, Calibration | None], LinearImage] = field(repr=False, kw_only=True)
 
     @property
     def uniform(self) -> dict[str, Frame]:
@@ -170,7 +168,7 @@ def _rendered(folder: Path) -> ScanSource:
     return ScanSource(
         folder, "rendered", folder.name, rig.centre.name, tuple(frames), tuple(missing), nominal, True,
         {camera.name: camera.serial for camera in rig.cameras}, volume_of(rig), rig, read_lights(folder),
-        truth if truth.is_dir() else None, lambda frame, maps: read_linear_tiff(frame.path),
+        truth if truth.is_dir() else None, read=lambda frame, maps: read_linear_tiff(frame.path),
     )  # fmt: skip
 
 
@@ -211,10 +209,6 @@ def nominal_at(source: ScanSource, name: str, size_px: tuple[int, int]) -> Pinho
 
 def _nominal(rig: Rig) -> dict[str, PinholeCamera]:
     return {camera.name: PinholeCamera.from_rig(camera) for camera in rig.cameras if camera.pose is not None}
-
-
-def _none(frame: Frame) -> LinearImage:
-    raise NotImplementedError(frame.stem)
 
 
 def without(source: ScanSource, cameras: set[str]) -> ScanSource:
