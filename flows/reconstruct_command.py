@@ -138,11 +138,13 @@ def _normals(
 
     def work(folder: Path, progress: Callable[[str, int, int], None]) -> tuple[str, ...]:
         found = read_geometry(out / "geometry")
+        size = found.camera.width_px, found.camera.height_px  # the calibration's may be another
+        lenses = {name: lens.scaled(*size) for name, lens in (lighting.lenses or {}).items()}
         scratch = folder / "scratch" if found.camera.width_px * found.camera.height_px > 8_000_000 else None
         if scratch is not None:
             scratch.mkdir()
         normals = compute_normals(
-            scan, found, lighting.lights, options, polarisers=lighting.polarisers, lenses=lighting.lenses,
+            scan, found, lighting.lights, options, polarisers=lighting.polarisers, lenses=lenses or None,
             maps=lighting.maps, scratch=scratch, progress=progress,
         )  # fmt: skip
         normals = replace(normals, warnings=tuple(dict.fromkeys([*lighting.warnings, *normals.warnings])))
