@@ -656,7 +656,7 @@ def test_shift_registers_pulses_and_a_servo(tmp_path: Path):
     lit = [(mask, since, until) for mask, since, until in shown if mask]
     assert [mask for mask, _, _ in lit] == [0x8001, 0x4002, 0x2004, 0x0180]
     lengths = [until - since for _, since, until in lit]
-    assert 0.0039 < min(lengths[:3]) < 0.0079, "in s: half of 8 ms; the best of three, for busy machines"
+    assert 0.0039 < min(lengths[:3]) < 0.007, "in s: half of 8 ms; the best of three, for busy machines"
     assert min(lengths) > 0.0039 and lengths[3] > 0.0079
     angles = [level for _, pin, level in pins if pin == 44]
     assert angles == [90], "0 degrees before and for P, 90 for X"

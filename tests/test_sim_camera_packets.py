@@ -213,7 +213,7 @@ def test_slow_development_does_not_slow_the_shutter():
         host.ask(*RELEASE)
         wait_for(lambda: len(camera.card) == 4)
         opened_s = [made.opened_s - made.pressed_s for made in camera.exposures]
-        assert opened_s == pytest.approx([0.06, 0.16, 0.26, 0.36], abs=0.12)
+        assert opened_s == pytest.approx([0.06, 0.16, 0.26, 0.36], abs=0.09)
         host.close()
 
 
