@@ -19,13 +19,10 @@ import tifffile
 
 from mesoface.capture.camera_model import PinholeCamera
 from mesoface.capture.rigid import RigidTransform
+from mesoface.reconstruct.detail_truth import BANDS_MM, SKIN, band
 from mesoface.reconstruct.displacement import FULL_BAND, PAPER, Preset, feather, geometry_pair
-from mesoface.reconstruct.face_model import Region
-from mesoface.reconstruct.slope_filters import low_pass
 from mesoface.reconstruct.surface_lowpass import lowpass_surface
 
-SKIN = (Region.FOREHEAD, Region.CHEEK_LEFT, Region.CHEEK_RIGHT, Region.CHIN, Region.PERIORAL)
-BANDS_MM = ((1, 8), (1, 2), (2, 4), (4, 8), (8, 16))
 ONE_PASS = replace(FULL_BAND, passes=1, low_pass_mm=21.0, name="full_band, one pass at 21 mm")
 PRESETS = (
     PAPER,
@@ -55,13 +52,6 @@ def disturbed(normals: np.ndarray, pixel_mm: float, noise_deg: float, bias_deg: 
     rows = np.arange(len(normals))[:, None] * pixel_mm
     made[..., 0] += np.radians(bias_deg) * np.sin(2 * np.pi * rows / 80)
     return made / np.linalg.norm(made, axis=-1, keepdims=True)
-
-
-def band(values: np.ndarray, mask: np.ndarray, shortest_mm: float, longest_mm: float, pixel_mm: float) -> np.ndarray:
-    """Gain about a half at both ends: 0.03 at twice the longest wavelength."""
-    field = np.where(mask, values, 0).astype(np.float32)
-    long = low_pass((field,), mask, 1.78 * longest_mm / (2 * np.pi * pixel_mm), 3)[0]
-    return low_pass((field,), mask, 0.7 * shortest_mm / (2 * np.pi * pixel_mm))[0] - long
 
 
 def judge(scan: Path, preset: Preset, noise_deg: float, bias_deg: float) -> None:
