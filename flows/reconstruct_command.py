@@ -30,8 +30,8 @@ from .studio_commands import progress_display
 
 console = Console()
 
-NORMALS_CODE = 1
-DISPLACEMENT_CODE = 1
+NORMALS_CODE = 2
+DISPLACEMENT_CODE = 2
 """Go up when the same input gives another result."""
 
 
@@ -53,6 +53,7 @@ def reconstruct(
     out: Path | None = None,
     calibration: Path | None = None,
     preset: Literal["full_band", "paper"] = "full_band",
+    normals: Literal["diffuse", "channels", "specular"] = "diffuse",
     motion: bool = True,
     cameras: Literal["auto", "described", "sfm"] = "auto",
     resolution: Literal[1, 2, 4] = 1,
@@ -77,6 +78,9 @@ def reconstruct(
     preset
         full_band keeps every wavelength below 10 mm in the displacement; paper does what the text says, which keeps
         little of wrinkles and pores (docs/displacement.md).
+    normals
+        What drives detail: diffuse light with the skin's blur undone; channels: green and blue as they are; specular:
+        highlights below 2 mm where they are sure (docs/photometric.md has the figures).
     motion
         Undo the head's motion between exposures; --no-motion for what cannot move.
     cameras
@@ -93,7 +97,7 @@ def reconstruct(
     scan = open_scan(source)
     target = out or Path("scans") / scan.name
     geometry = GeometryOptions(cameras=cameras, features=features, stereo=StereoOptions(finest_level=resolution))
-    options = DetailOptions(motion=motion, preset=find_preset(preset))
+    options = DetailOptions(motion=motion, preset=find_preset(preset), drive=normals)
     results = run_reconstruction(scan, target, calibration, geometry, options, truth, force=force)
     told: list[str] = []
     for result in results:
@@ -133,7 +137,7 @@ def _normals(
     frames = {frame.stem: frame for frame in scan.frames if frame.kind in ("parallel", "cross", "uniform")}
     # motion is measured from a uniform frame, so it counts too
     pairs = {stem: frame for stem, frame in frames.items() if frame.kind != "uniform" or frame.camera == scan.centre}
-    parameters = {"motion": options.motion, "mix": list(options.mix), "rounds": options.rounds}
+    parameters = {"motion": options.motion, "mix": list(options.mix), "rounds": options.rounds, "drive": options.drive}
     inputs = {**scan.hashes(pairs), **lighting.files, "geometry": _outputs(out / "geometry"), **_truth(scan, truth)}
 
     def work(folder: Path, progress: Callable[[str, int, int], None]) -> tuple[str, ...]:

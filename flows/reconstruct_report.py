@@ -8,13 +8,23 @@ from ..capture.files import write_text
 from ..capture.image_files import srgb_from_linear
 from ..reconstruct.detail import Normals
 from ..reconstruct.detail_files import NormalsResult
-from ..reconstruct.detail_truth import FEWEST_LIGHTS, displacement_fits, normal_error_deg
+from ..reconstruct.detail_truth import (
+    BANDS_MM,
+    FEWEST_LIGHTS,
+    DisplacementTruth,
+    band,
+    displacement_fits,
+    displacement_transfer,
+    displacement_truth,
+    normal_error_deg,
+)
 from ..reconstruct.displacement import GeometryPair, surface_normals
 from ..reconstruct.eq9_perspective import log_depth
 from ..reconstruct.geometry_files import GeometryResult
 from ..reconstruct.geometry_truth import depth_error, read_centre_truth
 from . import html
 from .pictures import map_with_scale, normal_picture, relief, sheet, shrink
+from .transfer_chart import transfer_chart
 
 WIDTH_PX = 460
 LIGHTS_CAM = ((-0.85, -0.2, -0.4), (-0.5, -0.7, -0.4), (0.0, -0.9, -0.4), (0.5, -0.7, -0.4), (0.85, -0.2, -0.4))
@@ -40,6 +50,7 @@ def write_normals_report(
                 ["lights used", f"{len(normals.pairs.diffuse.names)} of {len(normals.pairs.expected)}"],
                 ["pose of the images", f"that of {normals.pairs.reference}"],
                 ["pixels solved", f"{int(maps.solved.sum()):,}"],
+                ["blur of the skin", _scatter_words(normals)],
                 ["seconds", ", ".join(f"{what} {value:.0f}" for what, value in normals.seconds.items())],
             ]
         ),
@@ -69,6 +80,21 @@ def write_normals_report(
         ),
         html.gallery([("relit by a raking light, without albedo", _relit(maps.normal, window))], 1200),
     ]
+    if normals.lobes is not None:
+        lobes = normals.lobes
+        found = lobes.confidence > 0
+        parts += [
+            html.heading("Specular lobes", "Fitted to the highlights; they count as far as they are confident."),
+            html.gallery(
+                [
+                    ("specular normals", shrink(normal_picture(lobes.normal)[window], WIDTH_PX)),
+                    ("roughness", _map(lobes.roughness, found, window, "sqrt of alpha", 0.8)),
+                    ("strength", _map(lobes.strength, found, window, "of the coat", 2.0)),
+                    ("confidence", _map(lobes.confidence, found, window, "0 to 1", 1.0)),
+                ],
+                300,
+            ),
+        ]
     if truth is not None:
         known = read_centre_truth(truth, centre)
         region = known.region(geometry.camera) & (maps.lights >= FEWEST_LIGHTS)
@@ -99,8 +125,6 @@ def write_displacement_report(
     """Write folder/report.html of the displacement stage."""
     window, camera, preset = _window(pair.mask), geometry.camera, pair.preset
     fine = surface_normals(log_depth(pair.fine_mm, pair.mask), pair.mask, camera)
-    wavelengths = [w for w in (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64) if w > 3 * pair.pixel_mm]
-    gains = [[f"{w:g} mm", f"{float(preset.gain(w, pair.pixel_mm)):.3f}"] for w in wavelengths]
     rms_um = 1000 * float(np.sqrt(np.mean(pair.displacement_mm[pair.mask] ** 2)))
     parts = [
         html.table(
@@ -123,11 +147,32 @@ def write_displacement_report(
             360,
         ),
         html.gallery([("fine surface under a raking light", _relit(fine, window))], 1200),
-        html.heading("What the preset keeps", "Share of a wrinkle in the displacement, by wavelength."),
-        html.table(gains, ("wavelength", "gain")),
     ]
-    if truth is not None:
-        parts += _truth_parts(pair, fine, geometry, truth, centre, window)
+    curves = [("preset", np.geomspace(3 * pair.pixel_mm, 64, 60))]
+    curves = [(name, mm, np.array([float(preset.gain(w, pair.pixel_mm)) for w in mm])) for name, mm in curves]
+    if len(normals.noise_share):
+        shown = normals.noise_wavelength_mm > 3 * pair.pixel_mm
+        coherence = np.sqrt(np.clip(1 - normals.noise_share[shown], 0, 1))
+        curves.append(("coherence, estimated", normals.noise_wavelength_mm[shown], coherence))
+    checked = None if truth is None else displacement_truth(pair, normals.start_mm, camera, truth, centre)
+    if checked is not None and checked.judged.sum() > 2000:
+        transfer = displacement_transfer(pair, checked)
+        curves += [
+            ("measured gain", transfer.wavelength_mm, transfer.gain),
+            ("measured coherence", transfer.wavelength_mm, transfer.coherence),
+        ]
+    parts += [
+        html.heading(
+            "Transfer function",
+            "Share of a wrinkle that the displacement keeps, by wavelength. Coherence is estimated from what the "
+            "colour channels share of one relief"
+            + ("; measured curves are against the truth, on plain skin." if checked else "."),
+        ),
+        transfer_chart(curves),
+        html.table(_band_rows(pair, normals), ("wavelengths", "displacement, um rms", "noise floor, um rms")),
+    ]
+    if truth is not None and checked is not None:
+        parts += _truth_parts(pair, fine, geometry, truth, checked, centre, window)
     return _write(folder, f"Displacement of {name}", parts)
 
 
@@ -136,43 +181,76 @@ def _truth_parts(
     fine: np.ndarray,
     geometry: GeometryResult,
     truth: Path,
+    checked: DisplacementTruth,
     centre: str,
     window: tuple[slice, slice],
 ) -> list[str]:
-    from ..capture.image_files import read_tiff
-
     known = read_centre_truth(truth, centre)
     region = known.region(geometry.camera) & pair.mask
-    true_mm = read_tiff(truth / centre / "displacement_mm.tif")[0]
+    found_mm, true_mm = pair.displacement_mm - checked.base_share_mm, checked.true_mm
     rows = [
         [
             f"{fit.shortest_mm:g} to {fit.longest_mm:g} mm", f"{fit.gain:.3f}", f"{fit.correlation:.3f}",
-            f"{fit.error_um:.1f}", f"{fit.true_um:.1f}",
+            f"{fit.error_um:.1f}", f"{fit.true_um:.1f}", f"{raw.gain:.3f}", f"{raw.correlation:.3f}",
         ]
-        for fit in displacement_fits(pair, truth, centre)
+        for fit, raw in zip(
+            displacement_fits(pair, checked), displacement_fits(pair, checked, less_base=False), strict=True
+        )
     ]  # fmt: skip
     depth = depth_error(pair.fine_mm.astype(np.float32), known.depth_mm, region)
     return [
         html.heading(
             "Against the truth",
-            "On forehead, cheeks, chin and around the mouth, 6 mm off brows, lids, nose, lips and borders. Gain by "
-            "wavelength is this scan's measured transfer function.",
+            "On forehead, cheeks, chin and around the mouth, 6 mm off brows, lids, nose, lips and borders. The folds "
+            "of the smooth face itself reach into the displacement's band: what the same solves make of the face "
+            "without detail is taken off first, but for the last two columns.",
         ),
-        html.table(rows, ("wavelengths", "gain", "correlation", "error, um rms", "true, um rms")),
+        html.table(
+            rows,
+            ("wavelengths", "gain", "correlation", "error, um rms", "true, um rms", "with folds: gain", "correlation"),
+        ),
         html.table([_angle_row("normals of the fine surface", normal_error_deg(fine, known, region))], _ANGLES),
         html.table([["fine surface, depth", f"{depth.median_mm:.3f} mm median", f"{depth.p95_mm:.3f} mm at 95 %"]]),
         html.gallery(
             [
-                ("found", _signed(np.where(region, pair.displacement_mm, np.nan), window, "mm", DISPLACEMENT_LIMIT_MM)),
+                (
+                    "found, less the smooth face",
+                    _signed(np.where(region, found_mm, np.nan), window, "mm", DISPLACEMENT_LIMIT_MM),
+                ),
                 ("true", _signed(np.where(region, true_mm, np.nan), window, "mm", DISPLACEMENT_LIMIT_MM)),
                 (
                     "found minus true",
-                    _signed(np.where(region, pair.displacement_mm - true_mm, np.nan), window, "mm", 0.1),
+                    _signed(np.where(region, found_mm - true_mm, np.nan), window, "mm", 0.1),
                 ),
             ],
             360,
         ),
     ]
+
+
+def _scatter_words(normals: Normals) -> str:
+    if normals.scatter is None:
+        return "as it is, not undone"
+    if normals.scatter.scale == 0:
+        return "none found"
+    return f"undone: {normals.scatter.scale:.2f} of the published skin profile's width, read off the colour channels"
+
+
+def _band_rows(pair: GeometryPair, normals: NormalsResult) -> list[list[str]]:
+    """Own height of the displacement by band, and what of it noise accounts for."""
+    there, rows = pair.mask & np.isfinite(pair.displacement_mm), []
+    for shortest_mm, longest_mm in BANDS_MM:
+        if shortest_mm < 2 * pair.pixel_mm:
+            continue
+        part = band(np.nan_to_num(pair.displacement_mm), there, shortest_mm, longest_mm, pair.pixel_mm)[there]
+        own_um, floor = 1000 * float(np.sqrt(np.mean(part.astype(np.float64) ** 2))), "not measured"
+        if len(normals.noise_share):
+            middle = np.log(np.sqrt(shortest_mm * longest_mm))
+            order = np.argsort(normals.noise_wavelength_mm)
+            share = np.interp(middle, np.log(normals.noise_wavelength_mm[order]), normals.noise_share[order])
+            floor = f"{own_um * float(np.sqrt(share)):.1f}"
+        rows.append([f"{shortest_mm:g} to {longest_mm:g} mm", f"{own_um:.1f}", floor])
+    return rows
 
 
 _ANGLES = ("", "mean", "median", "90 %", "99 %")

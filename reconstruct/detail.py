@@ -3,12 +3,13 @@
 1 surface to start from          the measured depth, lightly smoothed, completed by z0
 2 separate the pairs             polar_pairs.py
 3 normals and albedo             photometric_stereo.py         (twice: points move to the integrated surface)
-4 fine and base surface, Eq. 9   displacement.py
+4 normals that drive detail      normal_fusion.py, specular_lobe.py
+5 fine and base surface, Eq. 9   displacement.py
 """
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from ..capture.calibration_maps import Calibration
 from ..capture.camera_model import PinholeCamera
 from .displacement import FULL_BAND, GeometryPair, Preset, geometry_pair
 from .geometry_files import GeometryResult
+from .normal_fusion import Mode, fuse_normals
 from .photometric_stereo import PhotometricMaps, photometric_stereo
 from .polar_pairs import PolarPairs, separate_scan
 from .scan_source import ScanSource
+from .scatter_model import ScatterModel
+from .specular_lobe import SpecularLobes, fit_lobes
 from .stereo_types import Progress
 from .surface_lowpass import lowpass_surface
 
@@ -41,13 +45,19 @@ class DetailOptions:
     """Weights of red, green, blue in the normals: red light scatters widest in skin and blurs them."""
     rounds: int = 2
     """Photometric stereo with points on the surface that the round before has integrated."""
+    drive: Mode = "diffuse"
+    """Which normals drive detail (normal_fusion.py)."""
     preset: Preset = FULL_BAND
     threads: int = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Normals:
-    """Result of the first three steps. `start_mm` (H, W): the surface that integration takes for its prior."""
+    """Result of the first four steps.
+
+    start_mm (H, W): the surface that integration takes for its prior. scatter: what was measured of the skin's blur,
+    None when it was not undone. lobes: None unless they drive detail.
+    """
 
     pairs: PolarPairs
     maps: PhotometricMaps
@@ -57,6 +67,8 @@ class Normals:
     specular: np.ndarray
     warnings: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+    scatter: ScatterModel | None = None
+    lobes: SpecularLobes | None = None
 
 
 def compute_normals(
@@ -96,7 +108,7 @@ def compute_normals(
         last = number == options.rounds - 1
         found = photometric_stereo(
             pairs.diffuse, pairs.lights, geometry.camera, surface_mm, geometry.mask, start_normal=guess,
-            mix=options.mix, per_channel=False, threads=options.threads,
+            mix=options.mix, per_channel=last and options.drive == "diffuse", threads=options.threads,
         )  # fmt: skip
         guess = found.normal
         if not last:
@@ -104,10 +116,24 @@ def compute_normals(
     if found is None:
         raise ValueError(f"{options.rounds=}, but at least one round is needed")
     lap("photometric stereo")
+    progress("normals that drive detail", 0, 1)
+    lobes = None
+    if options.drive == "specular":
+        lobes = fit_lobes(
+            pairs.specular, pairs.lights, geometry.camera, surface_mm, found.normal, threads=options.threads
+        )
+    fused = fuse_normals(
+        found,
+        geometry.pixel_mm,
+        mode=options.drive,
+        specular=None if lobes is None else (lobes.normal, lobes.confidence),
+    )
+    found = replace(found, normal=fused.normal, normal_rgb=None)
+    lap("fusion")
     diffuse, specular = _mean(pairs.diffuse), _mean(pairs.specular)
     lap("mean images")
     warnings = tuple(dict.fromkeys([*geometry.warnings, *pairs.warnings, *found.warnings]))
-    return Normals(pairs, found, start_mm, diffuse, specular, warnings, seconds)
+    return Normals(pairs, found, start_mm, diffuse, specular, warnings, seconds, fused.scatter, lobes)
 
 
 def start_surface(geometry: GeometryResult, sigma_mm: float = START_SIGMA_MM) -> np.ndarray:

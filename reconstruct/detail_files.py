@@ -13,7 +13,8 @@ from ..capture.errors import UserError
 from ..capture.files import atomic_path, write_json
 from ..capture.image_files import read_tiff, write_png, write_tiff
 from .detail import Normals
-from .displacement import GeometryPair
+from .displacement import GeometryPair, Preset
+from .normal_fusion import CAUTION
 from .photometric_stereo import PhotometricMaps
 
 NORMALS_FORMAT, DISPLACEMENT_FORMAT = "mesoface-normals", "mesoface-displacement"
@@ -31,6 +32,10 @@ class NormalsResult:
     maps: PhotometricMaps
     start_mm: np.ndarray
     warnings: tuple[str, ...]
+    noise_wavelength_mm: np.ndarray
+    """(B,) descending; empty when the noise was not measured."""
+    noise_share: np.ndarray
+    """(B,) share of noise in the power of the normals' relief."""
 
 
 def write_normals(folder: str | Path, normals: Normals) -> None:
@@ -46,7 +51,13 @@ def write_normals(folder: str | Path, normals: Normals) -> None:
     write_tiff(folder / "residual.tif", maps.residual, meaning="relative rms misfit of the light model", outside="NaN")
     write_tiff(folder / "confidence.tif", maps.confidence, unit="0 to 1")
     write_png(folder / "lights.png", maps.lights.astype(np.uint8))
-    pairs = normals.pairs
+    if normals.lobes is not None:
+        lobes = normals.lobes
+        write_tiff(folder / "specular_normal_cam.tif", lobes.normal, frame=FRAME, outside="NaN")
+        write_tiff(folder / "specular_roughness.tif", lobes.roughness, meaning="sqrt of GGX alpha", outside="NaN")
+        write_tiff(folder / "specular_strength.tif", lobes.strength, meaning="1: a coat of the model's index")
+        write_tiff(folder / "specular_confidence.tif", lobes.confidence, unit="0 to 1")
+    pairs, scatter = normals.pairs, normals.scatter
     write_json(
         folder / NORMALS_FILE,
         {
@@ -70,6 +81,13 @@ def write_normals(folder: str | Path, normals: Normals) -> None:
                 }
                 for facts in pairs.facts
             ],
+            "scatter": None
+            if scatter is None
+            else {
+                "scale": round(scatter.scale, 3),
+                "wavelength_mm": (1 / scatter.frequency_per_mm).tolist(),
+                "noise_share": scatter.noise_share(CAUTION).tolist(),
+            },
             "seconds": {name: round(value, 2) for name, value in normals.seconds.items()},
             "warnings": list(normals.warnings),
         },
@@ -93,7 +111,11 @@ def read_normals(folder: str | Path) -> NormalsResult:
         normal, None, maps["albedo"], maps["residual"], maps["confidence"], lights.astype(np.uint16),
         np.isfinite(normal[..., 0]),
     )  # fmt: skip
-    return NormalsResult(found, maps["start_mm"], tuple(content.get("warnings", ())))
+    scatter = content.get("scatter") or {"wavelength_mm": [], "noise_share": []}
+    return NormalsResult(
+        found, maps["start_mm"], tuple(content.get("warnings", ())), np.asarray(scatter["wavelength_mm"]),
+        np.asarray(scatter["noise_share"]),
+    )  # fmt: skip
 
 
 def write_displacement(
@@ -138,6 +160,40 @@ def write_displacement(
             "iterations": [pair.fine.iterations, pair.base.iterations],
             "warnings": list(warnings),
         },
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class DisplacementResult:
+    """What later stages read of a finished displacement stage; fields as of `GeometryPair`."""
+
+    displacement_mm: np.ndarray
+    fine_mm: np.ndarray
+    base_mm: np.ndarray
+    base_normal_camera: np.ndarray
+    mask: np.ndarray
+    preset: Preset
+    pixel_mm: float
+    warnings: tuple[str, ...]
+
+
+def read_displacement(folder: str | Path) -> DisplacementResult:
+    """Read a finished displacement stage. Raises UserError when files are missing, damaged or of different sizes."""
+    folder = Path(folder)
+    content = read_json(folder / DISPLACEMENT_FILE, DISPLACEMENT_FORMAT)
+    names = ("displacement_mm", "fine_depth_mm", "base_depth_mm", "base_normal_cam")
+    displacement, fine, base, normal = (read_tiff(folder / f"{name}.tif")[0] for name in names)
+    mask = cv2.imread(str(folder / "mask.png"), cv2.IMREAD_UNCHANGED)
+    if mask is None or any(image.shape[:2] != mask.shape for image in (displacement, fine, base, normal)):
+        raise UserError(f"{folder}: maps are missing or of different sizes; run `mesoface reconstruct` again")
+    try:
+        preset, pixel_mm = Preset(**content["preset"]), float(content["pixel_mm"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}/{DISPLACEMENT_FILE}: is damaged ({error}); run `mesoface reconstruct` again"
+        ) from None
+    return DisplacementResult(
+        displacement, fine, base, normal, mask > 0, preset, pixel_mm, tuple(content.get("warnings", ()))
     )
 
 

@@ -56,6 +56,13 @@ class ScatterModel:
         trust = gains / noise
         return trust / (np.sum(gains * trust, axis=0) + caution / signal)
 
+    def noise_share(self, caution: float) -> np.ndarray:
+        """(B,) share of noise in the power of the restored relief, by band: 1 minus its coherence with the skin's."""
+        weights = self.weights(self.frequency_per_mm, caution)
+        noise = (weights**2 * self.noise).sum(0)
+        kept = (weights * self.gain(self.frequency_per_mm)).sum(0) ** 2 * self.signal
+        return noise / np.maximum(noise + kept, 1e-30)
+
 
 def measure_scatter(spectra: dict[str, np.ndarray], frequency_per_mm: np.ndarray) -> ScatterModel:
     """From banded power spectra: keys "rr", "gg", "bb" (own) and "rg", "rb", "gb" (cross), arrays (B,)."""

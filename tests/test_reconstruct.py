@@ -10,8 +10,13 @@ from mesoface.capture.image_files import read_tiff
 from mesoface.flows.cli import main
 from mesoface.flows.stage import read_stage
 from mesoface.reconstruct.detail import start_surface
-from mesoface.reconstruct.detail_files import read_normals
-from mesoface.reconstruct.detail_truth import normal_error_deg
+from mesoface.reconstruct.detail_files import read_displacement, read_normals
+from mesoface.reconstruct.detail_truth import (
+    displacement_fits,
+    displacement_transfer,
+    displacement_truth,
+    normal_error_deg,
+)
 from mesoface.reconstruct.geometry_files import read_geometry
 from mesoface.reconstruct.geometry_truth import read_centre_truth
 
@@ -49,6 +54,34 @@ def test_displacement_holds_the_preset_and_its_scale(made):
     assert np.abs(back - displacement)[there].max() < 6e-5 + 1e-9 and (units[~there] == 0).all()
     assert content["preset"]["name"] == "full_band" and 0.01 < content["rms_mm"] < 2.0
     assert max(content["iterations"]) < 30
+
+
+def test_displacement_is_that_of_the_head(tiny_scan, made):
+    pair, normals, geometry = (
+        read_displacement(made / "displacement"), read_normals(made / "normals"), read_geometry(made / "geometry")
+    )  # fmt: skip
+    truth = displacement_truth(pair, normals.start_mm, geometry.camera, tiny_scan / "truth", "centre")
+    fits = {(fit.shortest_mm, fit.longest_mm): fit for fit in displacement_fits(pair, truth)}
+    assert truth.judged.sum() > 800
+    fit = fits[4, 8]
+    assert 0.5 < fit.gain < 0.75 and fit.correlation > 0.83, fit  # 2 to 4 pixels: what the grid keeps
+    folds = {(fit.shortest_mm, fit.longest_mm): fit for fit in displacement_fits(pair, truth, less_base=False)}
+    assert fit.error_um < folds[4, 8].error_um
+    transfer = displacement_transfer(pair, truth)
+    inside = (transfer.wavelength_mm > 6) & (transfer.wavelength_mm < 9)
+    assert (transfer.coherence[inside] > 0.8).all() and transfer.gain[transfer.wavelength_mm > 25].max() < 0.5
+
+
+def test_normals_that_drive_detail_are_a_switch(tiny_scan, made, tmp_path):
+    shutil.copytree(made, tmp_path / "out", symlinks=True)
+    command = ["reconstruct", str(tiny_scan), "--out", str(tmp_path / "out"), "--no-features", "--no-motion"]
+    before = read_tiff(made / "normals/normal_cam.tif")[0]
+    assert main([*command, "--normals", "specular"]) == 0
+    assert (tmp_path / "out/normals/specular_confidence.tif").is_file()
+    report = (tmp_path / "out/normals/report.html").read_text()
+    assert "Specular lobes" in report and "as it is, not undone" in report
+    there = np.isfinite(before[..., 0])
+    assert np.abs(read_tiff(tmp_path / "out/normals/normal_cam.tif")[0] - before)[there].max() > 0.01
 
 
 def test_meshes_are_in_world_millimetres(tiny_scan, made):
