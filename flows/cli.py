@@ -20,6 +20,7 @@ from . import (
     face_model_commands,
     geometry_command,
     import_command,
+    proxy_command,
     reconstruct_command,
     rig_commands,
     serve_command,
@@ -41,6 +42,7 @@ app.command(calibrate_command.calibrate)
 app.command(geometry_command.geometry)
 app.command(reconstruct_command.reconstruct)
 app.command(import_command.import_folder, name="import")
+app.command(proxy_command.proxy)
 
 take = App(name="take", help="Takes: look, verify, continue, shoot again, close, hand on.")
 take.command(take_commands.list_takes, name="list")

@@ -13,7 +13,7 @@ from ..capture.image_files import read_tiff
 from .displacement import Preset, feather, geometry_pair
 from .face_model import Region
 from .geometry_truth import CentreTruth
-from .slope_filters import low_pass
+from .normal_fusion import masked_blur
 
 SKIN = (Region.FOREHEAD, Region.CHEEK_LEFT, Region.CHEEK_RIGHT, Region.CHIN, Region.PERIORAL)
 """Away from brows, lids, nose and lips."""
@@ -152,7 +152,19 @@ def displacement_transfer(pair: Displacement, truth: DisplacementTruth, bands: i
 
 
 def band(values: np.ndarray, mask: np.ndarray, shortest_mm: float, longest_mm: float, pixel_mm: float) -> np.ndarray:
-    """(H, W) float32: the wavelengths between two, gain about a half at both ends, 0.03 at twice the longest."""
-    field = np.where(mask, values, 0).astype(np.float32)
-    long = low_pass((field,), mask, 1.78 * longest_mm / (2 * np.pi * pixel_mm), 3)[0]
-    return low_pass((field,), mask, 0.7 * shortest_mm / (2 * np.pi * pixel_mm))[0] - long
+    """(H, W) float32: the wavelengths between two, gain about a half at both ends, 0.03 at twice the longest.
+
+    0 off the mask, over which the filters are normalised.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    made = np.zeros(mask.shape, np.float32)
+    if len(rows):
+        window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        weight = mask[window].astype(np.float32)
+        field = np.where(mask, values, 0)[window].astype(np.float32)[..., None]
+        short = masked_blur(field, weight, 0.7 * shortest_mm / (2 * np.pi * pixel_mm))
+        rest = field
+        for _ in range(3):
+            rest = rest - masked_blur(rest, weight, 1.78 * longest_mm / (2 * np.pi * pixel_mm))
+        made[window] = (short - (field - rest))[..., 0] * weight
+    return made
