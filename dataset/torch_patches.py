@@ -1,0 +1,135 @@
+"""Patches for a torch training loop: lazy per process, the same order for the same seed, each rank its own share.
+
+    patches = PatchDataset("datasets/studio", split="train")
+    loader = DataLoader(patches, batch_size=16, sampler=EpochSampler(len(patches), seed=0))
+    batch = next(iter(loader))       # batch["displacement_mm"]: (16, 1, 256, 256) float32 mm
+
+An HDF5 handle must not cross into another process: each opens its own at its first read.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from ..capture.errors import UserError
+from .dataset_index import read_index, read_split, verify_shards
+from .face_areas import Area
+from .patch_shards import Kind, PatchInfo, ShardReader
+
+
+class PatchDataset(Dataset[dict[str, Any]]):
+    """Patches of one split. Items: tensors, channels first, float32; and "info", see `__getitem__`.
+
+    Args:
+        folder: of the dataset.
+        split: "train", "val", "test", or "all". Wild patches have no subjects and are all in "train".
+        kind: "scan" or "wild".
+        area: only patches of this training area.
+        verify: compare the shards' hashes once, here; False trusts them (presence and size are always checked).
+    Raises UserError that names the shard when one is missing, truncated or altered, or when nothing is left.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        split: Literal["train", "val", "test", "all"] = "train",
+        *,
+        kind: Kind = "scan",
+        area: Area | None = None,
+        verify: bool = True,
+    ) -> None:
+        self.folder, self.kind = Path(folder), kind
+        self.index = read_index(self.folder)
+        problems = verify_shards(self.folder, self.index, contents=verify)
+        if problems:
+            raise UserError("\n".join(problems))
+        subjects = None if split == "all" or kind == "wild" else set(read_split(self.folder)[split])
+        self._files: list[str] = []
+        self._places: list[tuple[int, int]] = []
+        self.infos: list[PatchInfo] = []
+        for shard in self.index.shards:
+            if shard.kind != kind:
+                continue
+            self._files.append(shard.file)
+            with ShardReader(self.folder / shard.file) as reader:
+                for number, info in enumerate(reader.infos()):
+                    if (subjects is None or info.subject in subjects) and (area is None or info.area == area):
+                        self._places.append((len(self._files) - 1, number))
+                        self.infos.append(info)
+        if not self._places or (kind == "wild" and split in ("val", "test")):
+            raise UserError(f"{self.folder}: no {kind} patches in split {split}" + (f", area {area}" if area else ""))
+        self._readers: dict[int, ShardReader] = {}
+        self._owner = os.getpid()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """(C, P, P) float32 tensors by the names of patch_shards.ARRAYS (`valid` 0 or 1; `texture_linear` and
+        `texture_srgb` in [0, 1]), `light` (9, 3) for wild patches, `region` (1, P, P) int64, and `index`."""
+        file, number = self._places[index]
+        item: dict[str, Any] = {"index": index}
+        for name, values in self._reader(file).arrays(number).items():
+            item[name] = _tensor(name, values)
+        return item
+
+    def _reader(self, file: int) -> ShardReader:
+        if self._owner != os.getpid():  # forked: the parent's handles are not ours to use or close
+            self._readers, self._owner = {}, os.getpid()
+        if file not in self._readers:
+            self._readers[file] = ShardReader(self.folder / self._files[file])
+        return self._readers[file]
+
+    def close(self) -> None:
+        """Close this process's files; they open again at the next read."""
+        if self._owner == os.getpid():
+            for reader in self._readers.values():
+                reader.close()
+        self._readers = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": {}}
+
+
+class EpochSampler(Sampler[int]):
+    """Indices of one epoch: shuffled over all shards by (seed, epoch), dealt out to ranks, resumable.
+
+    Every rank gets the same number: the last few of an epoch are left out when they can't be shared evenly.
+    """
+
+    def __init__(self, count: int, *, seed: int, rank: int = 0, ranks: int = 1) -> None:
+        if not 0 <= rank < ranks or count < ranks:
+            raise ValueError(f"{rank=}, {ranks=}, {count=}")
+        self.count, self.seed, self.rank, self.ranks = count, seed, rank, ranks
+        self.epoch, self.start = 0, 0
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Next iteration: this epoch, leaving out the first `start` of this rank's indices (to resume)."""
+        self.epoch, self.start = epoch, start
+
+    def __len__(self) -> int:
+        return self.count // self.ranks - self.start
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.Generator(np.random.PCG64([0x0E9C, self.seed, self.epoch])).permutation(self.count)
+        mine = order[: self.count // self.ranks * self.ranks][self.rank :: self.ranks]
+        return iter(mine[self.start :].tolist())
+
+
+def _tensor(name: str, values: np.ndarray) -> torch.Tensor:
+    if name == "light":
+        return torch.from_numpy(values)
+    if name == "region":
+        return torch.from_numpy(values.astype(np.int64))[None]
+    if name == "texture_linear":
+        values = values.astype(np.float32) / 65535
+    elif name == "texture_srgb":
+        values = values.astype(np.float32) / 255
+    planes: Sequence[int] = (2, 0, 1)
+    tensor = torch.from_numpy(values.astype(np.float32, copy=False))
+    return tensor.permute(*planes).contiguous() if values.ndim == 3 else tensor[None]
