@@ -15,7 +15,9 @@ from ..capture.errors import UserError
 from . import (
     calibrate_command,
     capture_commands,
+    dataset_command,
     demo,
+    dictionary_command,
     doctor,
     face_model_commands,
     geometry_command,
@@ -27,6 +29,7 @@ from . import (
     studio_commands,
     take_commands,
     target_commands,
+    train_command,
 )
 
 app = App(
@@ -80,6 +83,28 @@ face_model.command(face_model_commands.info)
 face_model.command(face_model_commands.convert)
 face_model.command(face_model_commands.render)
 app.command(face_model)
+
+train = App(name="train", help="Make the networks that come with mesoface, or better ones.")
+train.command(train_command.landmarks)
+train.command(train_command.emotion)
+train.command(train_command.appearance)
+app.command(train)
+
+dataset = App(name="dataset", help="Datasets: from scans to patches, PCA basis and shards for training.")
+for _command in (
+    dataset_command.build,
+    dataset_command.info,
+    dataset_command.verify,
+    dataset_command.view,
+    dataset_command.pca,
+):
+    dataset.command(_command)
+app.command(dataset)
+
+dictionary = App(name="dictionary", help="The expression dictionary: from looks to expression coefficients.")
+dictionary.command(dictionary_command.build)
+dictionary.command(dictionary_command.query)
+app.command(dictionary)
 
 
 def main(arguments: list[str] | None = None) -> int:

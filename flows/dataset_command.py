@@ -1,0 +1,369 @@
+"""`mesoface dataset`: from scans to shards that a trainer can trust."""
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from cyclopts import Parameter
+from rich.console import Console
+from rich.markup import escape
+
+from ..capture.errors import UserError
+from ..capture.files import write_json
+from ..dataset.assemble import assemble, read_face_patches
+from ..dataset.dataset_index import DatasetIndex, read_index, read_split, verify_shards
+from ..dataset.patch_sampling import SamplingOptions
+from ..dataset.patch_shards import ShardReader
+from ..dataset.pca_basis import COMPONENTS, fit_pca, write_pca
+from ..dataset.subject_split import SHARES, SPLITS
+from ..dataset.uv_registration import RegistrationOptions, with_regions
+from ..reconstruct.detail import DetailOptions
+from ..reconstruct.face_load import load_face_model
+from ..reconstruct.geometry import GeometryOptions
+from ..reconstruct.scan_source import open_scan
+from .dataset_card import write_card
+from .dataset_stages import PATCHES_FILE, ModelInUse, model_in_use, run_patches, run_uv
+from .reconstruct_command import run_reconstruction
+from .studio_commands import progress_display
+
+console = Console()
+WORKER_MB = 2500
+"""Peak memory of one scan at 2048 texels, reconstruction included, up to 24 MP."""
+PCA_FILE = "pca.npz"
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """Everything a worker process needs for one scan; picklable."""
+
+    source: Path
+    results: Path
+    calibration: Path | None
+    face_model: str
+    registration: RegistrationOptions
+    sampling: SamplingOptions
+    landmarks: Path | None
+    seed: int
+    features: bool
+
+
+def build(
+    sources: list[Path],
+    *,
+    out: Path,
+    scans: Path = Path("scans"),
+    calibration: Path | None = None,
+    face_model: str = "procedural",
+    size: int = 2048,
+    patch: int = 256,
+    count: int = 28,
+    texture: Literal["diffuse", "uniform"] = "diffuse",
+    landmarks: Path | None = None,
+    lips: bool = False,
+    brows: bool = False,
+    eyelids: bool = False,
+    features: bool = True,
+    seed: int = 0,
+    shares: str = "80,10,10",
+    workers: int = 1,
+    memory_mb: int | None = None,
+) -> int:
+    """Build a dataset from takes or rendered scans: reconstruct, register to UV, cut patches, shards, PCA, card.
+
+    Every scan's stages are kept in SCANS/NAME while they are valid: a changed scan makes only its own patches and its
+    shard again. A scan that fails is listed with its reason and left out. Exit code 1: some failed.
+
+    Example: mesoface dataset build sessions/S* --out datasets/first --calibration calibration/2026-03
+
+    Parameters
+    ----------
+    sources
+        Takes or rendered scans.
+    out
+        Folder of the dataset.
+    scans
+        Folder of the scans' stages, one folder each.
+    calibration
+        As for `mesoface reconstruct`.
+    face_model
+        As for `mesoface face-model info`.
+    size
+        Side of the UV maps in texels.
+    patch
+        Side of a patch in texels.
+    count
+        Patches of a scan.
+    texture
+        Colour of the patches: the separated diffuse light, or the picture in uniform light.
+    landmarks
+        Folder with a folder per scan of VIEW.pts or VIEW.json, instead of the built-in detector.
+    lips
+        Take lips in.
+    brows
+        Take brows in.
+    eyelids
+        Take eyelids in.
+    features
+        As for `mesoface reconstruct`.
+    seed
+        Of the places of patches, the split and the PCA.
+    shares
+        Shares of training, validation and test, in subjects.
+    workers
+        Scans at the same time, each a process of up to 2.5 GB.
+    memory_mb
+        Fewer workers when they would need more than this.
+    """
+    registration = with_regions(
+        RegistrationOptions(size=size, texture=texture), lips=lips, brows=brows, eyelids=eyelids
+    )
+    sampling = SamplingOptions(patch=patch, count=count, regions=registration.regions)
+    _check_sizes(size, patch, count)
+    split_shares = _shares(shares)
+    names = [path.resolve().name for path in sources]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"two scans are called {doubled[0]}; the name of a scan must be its own: rename a folder")
+    jobs = [
+        ScanJob(
+            path, scans / name, calibration, face_model, registration, sampling,
+            None if landmarks is None else landmarks / name, seed, features,
+        )
+        for path, name in zip(sources, names, strict=True)
+    ]  # fmt: skip
+    done, failures, told = _run_jobs(jobs, _worker_count(workers, memory_mb))
+    faces = [read_face_patches(path) for path in sorted(done)]
+    parameters: dict[str, Any] = {"size": size, "patch": patch, "count": count, "texture": texture, "seed": seed}
+    with progress_display() as progress:
+        task = progress.add_task("shards", total=None)
+
+        def shown(what: str, finished: int, total: int) -> None:
+            progress.update(task, description=what, completed=finished, total=total)
+
+        index = assemble(
+            faces, out, out.resolve().name, failures=failures, parameters=parameters, shares=split_shares, seed=seed,
+            progress=shown,
+        )  # fmt: skip
+        if index.count() >= 2:
+            _fit_basis(out, index, min(COMPONENTS, _train_count(out, index)), seed, shown)
+        shown("card", 0, 1)
+        write_card(out, index, _registration_facts(jobs))
+    for text in told:
+        console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+    for name, reason in failures.items():
+        console.print(f"[red]left out:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
+    _print_counts(out, index)
+    console.print(f"card: {escape(str(out / 'card.html'))}", soft_wrap=True)
+    return 1 if failures else 0
+
+
+def info(folder: Path, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> int:
+    """What a dataset holds: patches, subjects, splits, scale, licences.
+
+    Parameters
+    ----------
+    folder
+        Folder of the dataset.
+    as_json
+        One JSON object on standard output.
+    """
+    index, split = read_index(folder), read_split(folder)
+    if as_json:
+        facts = {
+            "name": index.name, "face_model": index.face_model, "patches": index.count(), "wild": index.count("wild"),
+            "shards": len(index.shards), "split": {name: list(split[name]) for name in SPLITS},
+            "height_scale_mm": index.height_scale_mm, "texel_mm": index.texel_mm, "failures": dict(index.failures),
+        }  # fmt: skip
+        console.print_json(json.dumps(facts))
+        return 0
+    _print_counts(folder, index)
+    for name in SPLITS:
+        console.print(f"{name}: {len(split[name])} subjects: {', '.join(split[name])}", soft_wrap=True)
+    for name, reason in index.failures.items():
+        console.print(f"left out: {escape(name)}: {escape(reason)}", soft_wrap=True)
+    return 0
+
+
+def verify(folder: Path) -> int:
+    """Compare every byte of a dataset with what was written. Exit code 1: something is missing, truncated or altered.
+
+    Parameters
+    ----------
+    folder
+        Folder of the dataset.
+    """
+    index = read_index(folder)
+    problems = verify_shards(folder, index)
+    for problem in problems:
+        console.print(f"[red]{escape(problem)}[/]", soft_wrap=True)
+    if not problems:
+        console.print(f"{len(index.shards)} shards with {index.count()} patches are as they were written")
+    return 1 if problems else 0
+
+
+def pca(folder: Path, *, components: int = COMPONENTS, seed: int = 0) -> int:
+    """Fit the displacement basis of a dataset's training patches anew.
+
+    Parameters
+    ----------
+    folder
+        Folder of the dataset.
+    components
+        Number of basis patches; the paper has 64.
+    seed
+        Of the random probe.
+    """
+    index = read_index(folder)
+    with progress_display() as progress:
+        task = progress.add_task("PCA", total=None)
+        basis = _fit_basis(
+            folder, index, components, seed,
+            lambda what, done, total: progress.update(task, description=what, completed=done, total=total),
+        )  # fmt: skip
+    console.print(
+        f"{components} components explain {100 * basis.explained[-1]:.2f} % of {basis.patches} patches: "
+        f"{escape(str(folder / PCA_FILE))}",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def view(folder: Path) -> int:
+    """Write the dataset card again: mosaics, histograms, spectra, subjects, licences.
+
+    Parameters
+    ----------
+    folder
+        Folder of the dataset.
+    """
+    console.print(f"card: {escape(str(write_card(folder, read_index(folder), {})))}", soft_wrap=True)
+    return 0
+
+
+def build_scan(job: ScanJob, used: ModelInUse | None = None) -> tuple[Path, tuple[str, ...]]:
+    """All stages of one scan; the path of its patches, and warnings. Runs in a worker process.
+
+    used: the job's face model at its map size, when it is at hand; loading it costs seconds.
+    """
+    from ..model.landmark_detector import LandmarkNetwork
+
+    scan = open_scan(job.source)
+    stages = run_reconstruction(
+        scan, job.results, job.calibration, GeometryOptions(features=job.features), DetailOptions()
+    )
+    used = used or model_in_use(load_face_model(job.face_model), job.registration.size)
+    uv = run_uv(scan, job.results, used, LandmarkNetwork(), job.registration, landmarks=job.landmarks)
+    cut = run_patches(job.results / "uv", used, job.sampling, job.seed)
+    warnings = [text for stage in (*stages, uv, cut) for text in stage.warnings]
+    return job.results / "patches" / PATCHES_FILE, tuple(f"{scan.name}: {text}" for text in dict.fromkeys(warnings))
+
+
+def _run_jobs(jobs: Sequence[ScanJob], workers: int) -> tuple[list[Path], dict[str, str], list[str]]:
+    """Paths of the patches, failures with reasons, and warnings. A user's mistake in one scan doesn't stop the rest."""
+    done: list[Path] = []
+    failures: dict[str, str] = {}
+    told: list[str] = []
+
+    def take(job: ScanJob, result: Callable[[], tuple[Path, tuple[str, ...]]]) -> None:
+        try:
+            path, warnings = result()
+            done.append(path)
+            told.extend(warnings)
+        except UserError as error:
+            failures[job.results.name] = str(error)
+        console.print(f"{escape(job.results.name)}: {'left out' if job.results.name in failures else 'ready'}")
+
+    if workers == 1:
+        used = model_in_use(load_face_model(jobs[0].face_model), jobs[0].registration.size)
+        for job in jobs:
+            take(job, lambda job=job: build_scan(job, used))
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            running = {pool.submit(build_scan, job): job for job in jobs}
+            for future in as_completed(running):
+                take(running[future], future.result)
+    return done, dict(sorted(failures.items())), sorted(told)
+
+
+def _fit_basis(
+    folder: Path, index: DatasetIndex, components: int, seed: int, progress: Callable[[str, int, int], None]
+):
+    """PCA of the training patches; also pca.json with the oracle error on what was held out."""
+    train = set(read_split(folder)["train"])
+    shards = [shard for shard in index.shards if shard.kind == "scan"]
+
+    def blocks(held_out: bool):
+        for shard in shards:
+            with ShardReader(folder / shard.file) as reader:
+                rows = [k for k, info in enumerate(reader.infos()) if (info.subject in train) != held_out]
+                for first in range(0, len(rows), 128):
+                    yield np.stack(
+                        [reader.arrays(k, ["displacement_mm"])["displacement_mm"] for k in rows[first : first + 128]]
+                    )
+
+    basis = fit_pca(lambda: blocks(False), components=components, seed=seed, progress=progress)
+    write_pca(folder / PCA_FILE, basis, {shard.file: shard.sha256 for shard in shards})
+    squares = errors = 0.0
+    count = 0
+    for block in blocks(True):
+        left = basis.patches_mm(basis.coefficients(block)) - block
+        errors, squares = errors + float(np.square(left).sum()), squares + float(np.square(block).sum())
+        count += block.size
+    facts: dict[str, Any] = {"components": components, "patches": basis.patches, "explained": basis.explained.tolist()}
+    if count:
+        facts["held_out"] = {
+            "rms_um": 1000 * float(np.sqrt(squares / count)), "oracle_error_um": 1000 * float(np.sqrt(errors / count))
+        }  # fmt: skip
+    write_json(folder / "pca.json", facts)
+    return basis
+
+
+def _train_count(folder: Path, index: DatasetIndex) -> int:
+    train = set(read_split(folder)["train"])
+    return sum(member.count for shard in index.shards for member in shard.members if member.subject in train)
+
+
+def _registration_facts(jobs: Sequence[ScanJob]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for job in jobs:
+        path = job.results / "uv/registration.json"
+        if path.is_file():
+            found[job.results.name] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _print_counts(folder: Path, index: DatasetIndex) -> None:
+    subjects = {entry.subject for entry in index.scans()}
+    console.print(
+        f"{escape(str(folder))}: {index.count()} patches of {len(index.scans())} scans, {len(subjects)} subjects, in "
+        f"{len(index.shards)} shards; {index.count('wild')} wild patches; {index.texel_mm:.3f} mm per texel, "
+        f"99.9 % of displacement within {index.height_scale_mm:.2f} mm",
+        soft_wrap=True,
+    )
+
+
+def _check_sizes(size: int, patch: int, count: int) -> None:
+    if not 128 <= size <= 8192 or not 16 <= patch <= size or not 1 <= count <= 10000:
+        raise UserError(
+            f"--size {size}, --patch {patch}, --count {count}: expected 128 to 8192 texels, patches of 16 texels up to "
+            "the size, and 1 to 10000 of them"
+        )
+
+
+def _shares(text: str) -> dict[str, float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+        if len(numbers) != 3 or min(numbers) < 0 or numbers[0] <= 0:
+            raise ValueError
+    except ValueError:
+        raise UserError(f"--shares {text!r}: expected three numbers such as 80,10,10") from None
+    return {name: number for name, number in zip(SHARES, numbers, strict=True)}
+
+
+def _worker_count(workers: int, memory_mb: int | None) -> int:
+    if workers < 1:
+        raise UserError(f"--workers {workers}: expected 1 or more")
+    return workers if memory_mb is None else max(1, min(workers, memory_mb // WORKER_MB))
