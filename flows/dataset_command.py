@@ -1,60 +1,43 @@
 """`mesoface dataset`: from scans to shards that a trainer can trust."""
 
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
 
 from ..capture.errors import UserError
-from ..capture.files import write_json
 from ..dataset.assemble import assemble, read_face_patches
 from ..dataset.dataset_index import DatasetIndex, read_index, read_split, verify_shards
 from ..dataset.patch_sampling import SamplingOptions
-from ..dataset.patch_shards import ShardReader
-from ..dataset.pca_basis import COMPONENTS, fit_pca, write_pca
+from ..dataset.pca_basis import COMPONENTS
 from ..dataset.subject_split import SHARES, SPLITS
 from ..dataset.uv_registration import RegistrationOptions, with_regions
-from ..reconstruct.detail import DetailOptions
 from ..reconstruct.face_load import load_face_model
-from ..reconstruct.geometry import GeometryOptions
-from ..reconstruct.scan_source import open_scan
+from .dataset_basis import PCA_FILE, fit_basis, train_count
 from .dataset_card import write_card
-from .dataset_stages import PATCHES_FILE, ModelInUse, model_in_use, run_patches, run_uv
-from .reconstruct_command import run_reconstruction
+from .dataset_jobs import ScanJob, run_jobs, worker_count
+from .dataset_stages import model_in_use
+from .dataset_wild import run_wild
+from .proxy_command import Prior
+from .proxy_stage import LEAST_FACE_PX
 from .studio_commands import progress_display
 
 console = Console()
-WORKER_MB = 2500
-"""Peak memory of one scan at 2048 texels, reconstruction included, up to 24 MP."""
-PCA_FILE = "pca.npz"
-
-
-@dataclass(frozen=True)
-class ScanJob:
-    """Everything a worker process needs for one scan; picklable."""
-
-    source: Path
-    results: Path
-    calibration: Path | None
-    face_model: str
-    registration: RegistrationOptions
-    sampling: SamplingOptions
-    landmarks: Path | None
-    seed: int
-    features: bool
 
 
 def build(
     sources: list[Path],
     *,
     out: Path,
+    wild: Path | None = None,
+    wild_licence: str = "",
+    min_face: int = LEAST_FACE_PX,
+    prior: Prior = "none",
+    dictionary: Path | None = None,
     scans: Path = Path("scans"),
     calibration: Path | None = None,
     face_model: str = "procedural",
@@ -85,6 +68,16 @@ def build(
         Takes or rendered scans.
     out
         Folder of the dataset.
+    wild
+        Folder of photographs for unsupervised patches; what fails is listed with its reason.
+    wild_licence
+        Under which terms the photographs may be used; must be given with --wild.
+    min_face
+        Photographs whose face is smaller, in px across the landmarks, are left out.
+    prior
+        Expression prior of the photographs' proxies, as for `mesoface proxy`.
+    dictionary
+        Its dictionary.
     scans
         Folder of the scans' stages, one folder each.
     calibration
@@ -134,7 +127,23 @@ def build(
         )
         for path, name in zip(sources, names, strict=True)
     ]  # fmt: skip
-    done, failures, told = _run_jobs(jobs, _worker_count(workers, memory_mb))
+    if wild is not None and not wild_licence:
+        raise UserError("--wild: say under which terms the photographs may be used, with --wild-licence")
+    done, failures, told = run_jobs(jobs, worker_count(workers, memory_mb))
+    if wild is not None:
+        used = model_in_use(load_face_model(face_model), size)
+        found, failed = run_wild(
+            wild,
+            scans / "wild",
+            used,
+            sampling,
+            seed,
+            licence=wild_licence,
+            prior=prior,
+            dictionary=dictionary,
+            min_face=min_face,
+        )
+        done, failures = [*done, *found], {**failures, **failed}
     faces = [read_face_patches(path) for path in sorted(done)]
     parameters: dict[str, Any] = {"size": size, "patch": patch, "count": count, "texture": texture, "seed": seed}
     with progress_display() as progress:
@@ -148,7 +157,7 @@ def build(
             progress=shown,
         )  # fmt: skip
         if index.count() >= 2:
-            _fit_basis(out, index, min(COMPONENTS, _train_count(out, index)), seed, shown)
+            fit_basis(out, index, min(COMPONENTS, train_count(out, index)), seed, shown)
         shown("card", 0, 1)
         write_card(out, index, _registration_facts(jobs))
     for text in told:
@@ -219,7 +228,7 @@ def pca(folder: Path, *, components: int = COMPONENTS, seed: int = 0) -> int:
     index = read_index(folder)
     with progress_display() as progress:
         task = progress.add_task("PCA", total=None)
-        basis = _fit_basis(
+        basis = fit_basis(
             folder, index, components, seed,
             lambda what, done, total: progress.update(task, description=what, completed=done, total=total),
         )  # fmt: skip
@@ -241,89 +250,6 @@ def view(folder: Path) -> int:
     """
     console.print(f"card: {escape(str(write_card(folder, read_index(folder), {})))}", soft_wrap=True)
     return 0
-
-
-def build_scan(job: ScanJob, used: ModelInUse | None = None) -> tuple[Path, tuple[str, ...]]:
-    """All stages of one scan; the path of its patches, and warnings. Runs in a worker process.
-
-    used: the job's face model at its map size, when it is at hand; loading it costs seconds.
-    """
-    from ..model.landmark_detector import LandmarkNetwork
-
-    scan = open_scan(job.source)
-    stages = run_reconstruction(
-        scan, job.results, job.calibration, GeometryOptions(features=job.features), DetailOptions()
-    )
-    used = used or model_in_use(load_face_model(job.face_model), job.registration.size)
-    uv = run_uv(scan, job.results, used, LandmarkNetwork(), job.registration, landmarks=job.landmarks)
-    cut = run_patches(job.results / "uv", used, job.sampling, job.seed)
-    warnings = [text for stage in (*stages, uv, cut) for text in stage.warnings]
-    return job.results / "patches" / PATCHES_FILE, tuple(f"{scan.name}: {text}" for text in dict.fromkeys(warnings))
-
-
-def _run_jobs(jobs: Sequence[ScanJob], workers: int) -> tuple[list[Path], dict[str, str], list[str]]:
-    """Paths of the patches, failures with reasons, and warnings. A user's mistake in one scan doesn't stop the rest."""
-    done: list[Path] = []
-    failures: dict[str, str] = {}
-    told: list[str] = []
-
-    def take(job: ScanJob, result: Callable[[], tuple[Path, tuple[str, ...]]]) -> None:
-        try:
-            path, warnings = result()
-            done.append(path)
-            told.extend(warnings)
-        except UserError as error:
-            failures[job.results.name] = str(error)
-        console.print(f"{escape(job.results.name)}: {'left out' if job.results.name in failures else 'ready'}")
-
-    if workers == 1:
-        used = model_in_use(load_face_model(jobs[0].face_model), jobs[0].registration.size)
-        for job in jobs:
-            take(job, lambda job=job: build_scan(job, used))
-    else:
-        with ProcessPoolExecutor(workers) as pool:
-            running = {pool.submit(build_scan, job): job for job in jobs}
-            for future in as_completed(running):
-                take(running[future], future.result)
-    return done, dict(sorted(failures.items())), sorted(told)
-
-
-def _fit_basis(
-    folder: Path, index: DatasetIndex, components: int, seed: int, progress: Callable[[str, int, int], None]
-):
-    """PCA of the training patches; also pca.json with the oracle error on what was held out."""
-    train = set(read_split(folder)["train"])
-    shards = [shard for shard in index.shards if shard.kind == "scan"]
-
-    def blocks(held_out: bool):
-        for shard in shards:
-            with ShardReader(folder / shard.file) as reader:
-                rows = [k for k, info in enumerate(reader.infos()) if (info.subject in train) != held_out]
-                for first in range(0, len(rows), 128):
-                    yield np.stack(
-                        [reader.arrays(k, ["displacement_mm"])["displacement_mm"] for k in rows[first : first + 128]]
-                    )
-
-    basis = fit_pca(lambda: blocks(False), components=components, seed=seed, progress=progress)
-    write_pca(folder / PCA_FILE, basis, {shard.file: shard.sha256 for shard in shards})
-    squares = errors = 0.0
-    count = 0
-    for block in blocks(True):
-        left = basis.patches_mm(basis.coefficients(block)) - block
-        errors, squares = errors + float(np.square(left).sum()), squares + float(np.square(block).sum())
-        count += block.size
-    facts: dict[str, Any] = {"components": components, "patches": basis.patches, "explained": basis.explained.tolist()}
-    if count:
-        facts["held_out"] = {
-            "rms_um": 1000 * float(np.sqrt(squares / count)), "oracle_error_um": 1000 * float(np.sqrt(errors / count))
-        }  # fmt: skip
-    write_json(folder / "pca.json", facts)
-    return basis
-
-
-def _train_count(folder: Path, index: DatasetIndex) -> int:
-    train = set(read_split(folder)["train"])
-    return sum(member.count for shard in index.shards for member in shard.members if member.subject in train)
 
 
 def _registration_facts(jobs: Sequence[ScanJob]) -> dict[str, dict[str, Any]]:
@@ -361,9 +287,3 @@ def _shares(text: str) -> dict[str, float]:
     except ValueError:
         raise UserError(f"--shares {text!r}: expected three numbers such as 80,10,10") from None
     return {name: number for name, number in zip(SHARES, numbers, strict=True)}
-
-
-def _worker_count(workers: int, memory_mb: int | None) -> int:
-    if workers < 1:
-        raise UserError(f"--workers {workers}: expected 1 or more")
-    return workers if memory_mb is None else max(1, min(workers, memory_mb // WORKER_MB))

@@ -83,11 +83,13 @@ def run_uv(
     options: RegistrationOptions,
     *,
     landmarks: Path | None = None,
+    detector_id: str = "",
     force: bool = False,
 ) -> StageResult:
     """Registration of a scan: results/uv from results/{geometry,normals,displacement}.
 
-    landmarks: a folder of VIEW.pts or VIEW.json files instead of the detector. Raises UserError that names the view.
+    landmarks: a folder of VIEW.pts or VIEW.json files instead of the detector; detector_id: hash of its weights.
+    Raises UserError that names the view.
     """
     for name in ("geometry", "normals", "displacement"):
         if not (results / name / STAGE_FILE).is_file():
@@ -96,6 +98,8 @@ def run_uv(
     parameters = {"model": used.sha256, "detector": _detector_name(detector, landmarks), **_plain(asdict(options))}
     inputs = {name: stage_outputs(results / name) for name in ("geometry", "normals", "displacement")}
     inputs["images"] = source.image_sha256
+    if detector_id and landmarks is None:
+        inputs["detector"] = detector_id
     if landmarks is not None:
         inputs |= {f"landmarks {path.name}": sha256_file(path) for path in sorted(landmarks.iterdir())}
 

@@ -84,5 +84,4 @@ class LandmarkDetector(Protocol):
 def landmarks_from_points(points_px: np.ndarray, source: str) -> Landmarks:
     """Landmarks (68, 2) with weight 1 wherever both coordinates are known."""
     points = np.asarray(points_px, np.float64)
-    known: np.ndarray = np.isfinite(points).all(-1)
-    return Landmarks(points, known.astype(np.float64), source)
+    return Landmarks(points, np.where(np.isfinite(points).all(-1), 1.0, 0.0), source)

@@ -65,6 +65,15 @@ class Finder:
         return self.faces
 
 
+class Smiling:
+    """An expression prior that sees a smile everywhere."""
+
+    name, face_model = "smiling", "procedural"
+
+    def predict(self, image_srgb: np.ndarray, landmarks: Landmarks) -> np.ndarray:
+        return procedural().beta_from_units({"lip_corner_pull": 0.75}).astype(np.float64)
+
+
 @lru_cache(maxsize=1)
 def _shared() -> ProxyTools:
     return ProxyTools(procedural(), SIZE)
@@ -168,7 +177,12 @@ def test_faces_largest_all_tiny_none(made, folder, tmp_path, monkeypatch):
     assert note_of(out)["nose_px"] == pytest.approx(large.points_px[30])
     assert "2 faces found, the largest taken; --all takes every one" in note_of(out)["notes"]
     assert not (out / "face2").exists()
-    run_proxy(image, out, tools(tiny, small, large, every_face=True))
+    shared = tools(tiny, small, large, every_face=True)
+    shared.prior = Smiling()
+    run_proxy(image, out, shared)
+    smile = made.model.expression_names.index("lip_corner_pull")
+    assert read_proxy(out).beta[smile] == 0.75 and np.count_nonzero(read_proxy(out).beta) == 1
+    assert "fixed by the prior smiling" in (out / "report.html").read_text()
     second = read_proxy(out / "face2").content
     assert second["landmarks"]["points_px"][30] == pytest.approx(small.points_px[30], abs=1e-3)
     assert (out / "face2" / "texture.png").is_file() and not (out / "face3").exists()
