@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from ..capture.errors import UserError
+from .augment import augmented
 from .dataset_index import read_index, read_split, verify_shards
 from .face_areas import Area
 from .patch_shards import Kind, PatchInfo, ShardReader
@@ -31,6 +32,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
         kind: "scan" or "wild".
         area: only patches of this training area.
         verify: compare the shards' hashes once, here; False trusts them (presence and size are always checked).
+        augment_seed: mirror and relight patches (augment.py), differently in every epoch (`set_epoch`), the same for
+            the same seed, epoch and index; None: as they are.
     Raises UserError that names the shard when one is missing, truncated or altered, or when nothing is left.
     """
 
@@ -42,7 +45,10 @@ class PatchDataset(Dataset[dict[str, Any]]):
         kind: Kind = "scan",
         area: Area | None = None,
         verify: bool = True,
+        augment_seed: int | None = None,
     ) -> None:
+        self.augment_seed = augment_seed
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # workers that live on see it change
         self.folder, self.kind = Path(folder), kind
         self.index = read_index(self.folder)
         problems = verify_shards(self.folder, self.index, contents=verify)
@@ -71,12 +77,20 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """(C, P, P) float32 tensors by the names of patch_shards.ARRAYS (`valid` 0 or 1; `texture_linear` and
-        `texture_srgb` in [0, 1]), `light` (9, 3) for wild patches, `region` (1, P, P) int64, and `index`."""
+        `texture_srgb` in [0, 1]), `light` (9, 3) for wild patches, `region` (1, P, P) int64, `index`, `flipped`."""
         file, number = self._places[index]
-        item: dict[str, Any] = {"index": index}
-        for name, values in self._reader(file).arrays(number).items():
+        arrays, flipped = self._reader(file).arrays(number), False
+        if self.augment_seed is not None:
+            seed = [0xA06E, self.augment_seed, int(self._epoch[0]), index]
+            arrays, flipped = augmented(arrays, np.random.Generator(np.random.PCG64(seed)))
+        item: dict[str, Any] = {"index": index, "flipped": flipped}
+        for name, values in arrays.items():
             item[name] = _tensor(name, values)
         return item
+
+    def set_epoch(self, epoch: int) -> None:
+        """Epoch of the augmentation, for this process and all workers."""
+        self._epoch[0] = epoch
 
     def _reader(self, file: int) -> ShardReader:
         if self._owner != os.getpid():  # forked: the parent's handles are not ours to use or close

@@ -86,3 +86,38 @@ def test_damaged_shards_are_refused(folder, tmp_path):
         PatchDataset(tmp_path / "set", verify=False)
     with pytest.raises(UserError, match="no wild patches"):
         PatchDataset(folder, kind="wild")
+
+
+def test_augmentation_is_seeded_and_keeps_heights(folder):
+    plain, changed = PatchDataset(folder, "val"), PatchDataset(folder, "val", augment_seed=3)
+    loader = torch.utils.data.DataLoader(changed, batch_size=None, num_workers=1, persistent_workers=True)
+    first = list(loader)
+    changed.set_epoch(1)
+    second = list(loader)
+    changed.set_epoch(0)
+    flips = [item["flipped"] for item in first]
+    assert 0 < sum(flips) < len(flips) and flips != [item["flipped"] for item in second]
+    for k, item in enumerate(first):
+        own = plain[k]
+        height = own["displacement_mm"].flip(-1) if item["flipped"] else own["displacement_mm"]
+        assert torch.equal(item["displacement_mm"], height)
+        ratio = (item["texture_linear"].mean((1, 2)) / own["texture_linear"].mean((1, 2))).numpy()
+        assert (0.4 < ratio).all() and (ratio < 2.2).all() and ratio.std() > 1e-3
+        assert torch.equal(changed[k]["texture_linear"], item["texture_linear"])
+
+
+def test_mirrored_wild_patch_is_the_mirrored_face():
+    from mesoface.dataset.augment import mirrored
+    from mesoface.reconstruct.face_model import Region
+    from mesoface.reconstruct.harmonic_light import HarmonicLight
+
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal((4, 4, 3))
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    light = rng.standard_normal((9, 3))
+    light[0] = 9
+    region = np.full((4, 4), Region.CHEEK_LEFT, np.uint8)
+    made = mirrored({"normal": normal, "light": light, "region": region})
+    assert (made["region"] == Region.CHEEK_RIGHT).all()
+    before, after = HarmonicLight(light).shading(normal), HarmonicLight(made["light"]).shading(made["normal"])
+    np.testing.assert_allclose(after, before[:, ::-1], rtol=1e-5)
