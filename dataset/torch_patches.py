@@ -10,11 +10,9 @@ An HDF5 handle must not cross into another process: each opens its own at its fi
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from torch.utils.data import Dataset, Sampler
 
 from ..capture.errors import UserError
 from .augment import augmented
@@ -22,8 +20,16 @@ from .dataset_index import read_index, read_split, verify_shards
 from .face_areas import Area
 from .patch_shards import Kind, PatchInfo, ShardReader
 
+if TYPE_CHECKING:  # torch takes a second to import, and a loader asks for the methods, not for the base class
+    import torch
+    from torch.utils.data import Dataset, Sampler
 
-class PatchDataset(Dataset[dict[str, Any]]):
+    PatchBase, SamplerBase = Dataset[dict[str, Any]], Sampler[int]
+else:
+    PatchBase = SamplerBase = object
+
+
+class PatchDataset(PatchBase):
     """Patches of one split. Items: tensors, channels first, float32; and "info", see `__getitem__`.
 
     Args:
@@ -47,6 +53,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
         verify: bool = True,
         augment_seed: int | None = None,
     ) -> None:
+        import torch
+
         self.augment_seed = augment_seed
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # workers that live on see it change
         self.folder, self.kind = Path(folder), kind
@@ -110,7 +118,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         return {**self.__dict__, "_readers": {}}
 
 
-class EpochSampler(Sampler[int]):
+class EpochSampler(SamplerBase):
     """Indices of one epoch: shuffled over all shards by (seed, epoch), dealt out to ranks, resumable.
 
     Every rank gets the same number: the last few of an epoch are left out when they can't be shared evenly.
@@ -135,7 +143,9 @@ class EpochSampler(Sampler[int]):
         return iter(mine[self.start :].tolist())
 
 
-def _tensor(name: str, values: np.ndarray) -> torch.Tensor:
+def _tensor(name: str, values: np.ndarray) -> "torch.Tensor":
+    import torch
+
     if name == "light":
         return torch.from_numpy(values)
     if name == "region":

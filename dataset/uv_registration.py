@@ -11,7 +11,7 @@ what is left is what has to be added to the proxy (Eq. 11).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import cv2
@@ -25,7 +25,7 @@ from ..reconstruct.image_raster import rasterize_image
 from ..reconstruct.landmarks import Landmarks
 from ..reconstruct.mesh_refine import vertex_normals
 from ..reconstruct.proxy_multiview import MultiviewProxy, fit_multiview
-from ..reconstruct.proxy_refine import RefinedMesh, refine_to_depth
+from ..reconstruct.proxy_refine import RefinedMesh, RefineOptions, refine_to_depth
 from ..reconstruct.uv_charts import UvCharts, normal_map, position_map, uv_charts
 from ..reconstruct.uv_raster import UvRaster, interpolate
 from ..reconstruct.uv_unwrap import UnwrapOptions, unwrap
@@ -50,6 +50,8 @@ class RegistrationOptions:
     """Of 2048, taken off the rim of what is seen."""
     less_proxy: bool = True
     """Take off what the proxy itself has of the displacement's band."""
+    refine: RefineOptions = field(default_factory=RefineOptions)
+    """How the fitted mesh is laid onto the depth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +103,13 @@ def register_scan(
     proxy = fit_multiview(model, views.cameras, views.landmarks)
     face = np.isin(model.regions, FACE_REGIONS)
     refined = refine_to_depth(
-        proxy.vertices_world_mm, model.triangles, camera, views.z0_mm, confidence=views.depth_confidence, movable=face
+        proxy.vertices_world_mm,
+        model.triangles,
+        camera,
+        views.z0_mm,
+        confidence=views.depth_confidence,
+        movable=face,
+        options=options.refine,
     )
     height_mm = views.displacement_mm
     if options.less_proxy:

@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 
 from ..capture.errors import UserError
-from ..reconstruct.proxy_files import ProxyResult, read_position_map, read_proxy
+from ..reconstruct.face_model import FaceModel
+from ..reconstruct.proxy_files import ProxyResult, read_proxy
+from ..reconstruct.uv_charts import UvCharts, normal_map, position_map
 from .patch_cut import main_area
 from .patch_sampling import SamplingOptions, grid_places
 from .patch_shards import Patch, PatchInfo
@@ -42,29 +44,31 @@ class WildFace:
     texel_mm: float
 
 
-def read_wild_face(folder: str | Path, region: np.ndarray, regions: tuple[int, ...], face_model: str) -> WildFace:
+def read_wild_face(
+    folder: str | Path, region: np.ndarray, regions: tuple[int, ...], model: FaceModel, charts: UvCharts
+) -> WildFace:
     """The face of a finished `mesoface proxy` folder. region (S, S) uint8: `face_areas.region_map` of the same size.
 
+    Positions and normals come from the mesh: those of the folder are rounded to 0.005 mm, too coarse for Eq. 12.
     Raises UserError for another face model or size, and for missing or damaged maps.
     """
     folder = Path(folder)
     proxy = read_proxy(folder)
-    if proxy.face_model != face_model:
-        raise UserError(f"{folder}: fitted with {proxy.face_model}, but the dataset takes {face_model}; fit it again")
-    position, seen = read_position_map(folder)
+    vertices_mm = proxy.vertices_mm(model)
+    seen = _image(folder / "visible.png") > 0
     if seen.shape != region.shape:
         raise UserError(
             f"{folder}: maps of {len(seen)} texels, but the dataset takes {len(region)}; run `mesoface proxy --size "
             f"{len(region)}`"
         )
     texture, facing = _image(folder / "texture.png"), _image(folder / "facing.png")
-    normal, albedo = _decoded(folder, proxy, "normal"), _decoded(folder, proxy, "albedo")
-    there = np.asarray(np.isfinite(position).all(2))
+    albedo = _decoded(folder, proxy, "albedo")
+    position, normal = position_map(charts, model, vertices_mm), normal_map(charts, model, vertices_mm)
+    there = charts.valid
     valid = seen & there & (facing / 255 >= LEAST_FACING) & np.isin(region, regions)
     return WildFace(
         folder.name, str(proxy.content["image"]["sha256"]), proxy.face_model, texture, valid, region,
-        np.where(there[..., None], position, 0).astype(np.float32), normal, albedo,
-        proxy.light.coefficients.astype(np.float32), texel_length_mm(np.nan_to_num(position), there),
+        position, normal, albedo, proxy.light.coefficients.astype(np.float32), texel_length_mm(position, there),
     )  # fmt: skip
 
 

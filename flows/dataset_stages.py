@@ -253,7 +253,8 @@ def _detector_name(detector: LandmarkDetector, landmarks: Path | None) -> str:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    """As it comes back from a manifest: lists for tuples."""
+    return json.loads(json.dumps(values))
 
 
 def _digest(array: np.ndarray) -> str:

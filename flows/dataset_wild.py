@@ -64,7 +64,7 @@ def _patches(folder: Path, used: ModelInUse, region: Any, sampling: SamplingOpti
     target = folder.with_name(f"{folder.name}.patches")
 
     def work(temporary: Path) -> tuple[str, ...]:
-        face = read_wild_face(folder, region, sampling.regions, used.model.name)
+        face = read_wild_face(folder, region, sampling.regions, used.model, used.charts)
         patches = list(cut_wild_patches(face, used.area, sampling, seed))
         if not patches:
             raise UserError(f"{folder}: too little skin is seen well for a patch of {sampling.patch} texels")

@@ -44,7 +44,7 @@ class View:
 
 def face_view(image_srgb: np.ndarray, proxy: Proxy, landmarks: Landmarks, longest_px: int = 720) -> View:
     """The face with a margin; larger faces are shrunk, small ones enlarged up to four times."""
-    pixels = proxy.camera.project(proxy.vertices_mm)
+    pixels = proxy.view_camera.project(proxy.vertices_mm)
     face = pixels[np.isin(proxy.model.regions, FACE_REGIONS)]
     points = np.concatenate([face if len(face) else pixels, landmarks.points_px[landmarks.known]])
     low, high = points.min(0), points.max(0)
@@ -59,8 +59,9 @@ def face_view(image_srgb: np.ndarray, proxy: Proxy, landmarks: Landmarks, longes
     photo = np.clip(cv2.resize(part, size, interpolation=method), 0, 1)
     corner = np.array([left, top], np.float64)
     placed = (pixels + 0.5 - corner) * scale - 0.5
-    depth = proxy.camera.depth(proxy.vertices_mm)
-    return View(photo, rasterize_image(placed, depth, proxy.model.triangles, *size), scale, corner)
+    depth = proxy.view_camera.depth(proxy.vertices_mm)
+    near = proxy.perspective is not None
+    return View(photo, rasterize_image(placed, depth, proxy.model.triangles, *size, perspective=near), scale, corner)
 
 
 def overlay(view: View, proxy: Proxy, landmarks: Landmarks) -> np.ndarray:
@@ -71,7 +72,7 @@ def overlay(view: View, proxy: Proxy, landmarks: Landmarks) -> np.ndarray:
     model = proxy.model
     known = model.landmarks >= 0
     fitted = np.full((68, 2), np.nan)
-    fitted[known] = view.place(proxy.camera.project(proxy.vertices_mm[model.landmarks[known]]))
+    fitted[known] = view.place(proxy.view_camera.project(proxy.vertices_mm[model.landmarks[known]]))
     for numbers, closed in CURVES[1:]:
         points = fitted[list(numbers)]
         points = points[np.isfinite(points).all(1)]
@@ -112,7 +113,7 @@ def light_ball(maps: ProxyMaps, proxy: Proxy, size: int = 200) -> np.ndarray:
     x, y = np.meshgrid(axis, axis)
     inside = x**2 + y**2 <= 0.96
     cam = np.stack([x, y, -np.sqrt(np.maximum(1 - x**2 - y**2, 0))], -1)
-    shading = maps.light.light.shading(cam @ proxy.camera.rotation)
+    shading = maps.light.light.shading(cam @ proxy.view_camera.rotation)
     bright = float(np.percentile(shading[inside], 98))
     ball = np.where(inside[..., None], encoded_srgb(0.9 * shading / max(bright, 1e-9)), 1.0)
     return np.rint(ball * 255).astype(np.uint8)
@@ -120,7 +121,7 @@ def light_ball(maps: ProxyMaps, proxy: Proxy, size: int = 200) -> np.ndarray:
 
 def clay(view: View, proxy: Proxy) -> np.ndarray:
     """(h, w, 3) uint8: the shape alone under a raking light."""
-    normals = image_normals(proxy, view.raster) @ proxy.camera.rotation.T.astype(np.float32)
+    normals = image_normals(proxy, view.raster) @ proxy.view_camera.rotation.T.astype(np.float32)
     normals[~view.raster.valid] = np.nan
     return relief(normals)
 

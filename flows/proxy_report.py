@@ -69,7 +69,7 @@ def write_proxy_report(
 def _rows(proxy: Proxy, landmarks: Landmarks, maps: ProxyMaps) -> list[list[str]]:
     used = np.isfinite(proxy.residuals_px)
     rms = float(np.sqrt(np.mean(proxy.residuals_px[used] ** 2))) if used.any() else float("nan")
-    scale = proxy.camera.scale_px_per_mm
+    scale = proxy.view_camera.scale_px_per_mm
     yaw, pitch, roll = proxy.pose_deg
     light = maps.light
     seen = maps.texture.visible & maps.valid

@@ -16,6 +16,7 @@ from .face_model import FaceModel
 from .face_obj import write_obj
 from .harmonic_light import NAMES, HarmonicLight
 from .landmarks import Landmarks
+from .proxy_camera import FaceCamera
 from .proxy_fit import Proxy, fast_shape_mm
 from .proxy_maps import ProxyMaps
 
@@ -80,6 +81,7 @@ def write_proxy(
             "pixel_convention": "column, row; pixel centres at integers, of the upright picture",
             "pose_deg": dict(zip(("yaw", "pitch", "roll"), (round(float(a), 3) for a in proxy.pose_deg), strict=True)),
             "camera": {"kind": "affine", "matrix_px_per_mm": proxy.camera.matrix.tolist()},
+            "view_camera": _view_camera(proxy.perspective),
             "alpha": proxy.alpha.tolist(),
             "beta": proxy.beta.tolist(),
             "expression_names": list(model.expression_names),
@@ -158,6 +160,20 @@ def read_position_map(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     position = units.astype(np.float32) * np.float32(facts["mm_per_unit"]) + np.float32(facts["offset_mm"])
     position[~units.any(2)] = np.nan
     return position, seen > 0
+
+
+def _view_camera(camera: FaceCamera | None) -> dict[str, Any] | None:
+    """The camera at a finite distance that the maps were looked up with; None: the affine one."""
+    if camera is None:
+        return None
+    return {
+        "kind": "one scale, foreshortening",
+        "formula": "pixel = scale_px_per_mm (R X)_xy / (1 + inverse_distance_per_mm (R X)_z) + translation_px",
+        "rotation_cam_from_model": camera.rotation.tolist(),
+        "scale_px_per_mm": float(camera.scale_px_per_mm),
+        "translation_px": camera.translation_px.tolist(),
+        "inverse_distance_per_mm": float(camera.inverse_distance_per_mm),
+    }
 
 
 def _eight_bit(values: np.ndarray) -> np.ndarray:

@@ -57,9 +57,12 @@ class ProxyMaps:
 
 def proxy_maps(image_srgb: np.ndarray, proxy: Proxy, charts: ProxyCharts) -> ProxyMaps:
     """All maps of a proxy in its picture (H, W, 3) float32 sRGB."""
-    model, camera, vertices = proxy.model, proxy.camera, proxy.vertices_mm
+    model, camera, vertices = proxy.model, proxy.view_camera, proxy.vertices_mm
+    near = proxy.perspective is not None
     size = charts.maps.size
-    texture = unwrap(image_srgb, camera.project, camera.depth, model, vertices, size, charts=charts.maps)
+    texture = unwrap(
+        image_srgb, camera.project, camera.depth, model, vertices, size, charts=charts.maps, perspective=near
+    )
     light = proxy_light(image_srgb, proxy, charts.light)
     return ProxyMaps(
         texture,
@@ -74,7 +77,7 @@ def proxy_maps(image_srgb: np.ndarray, proxy: Proxy, charts: ProxyCharts) -> Pro
 
 def proxy_light(image_srgb: np.ndarray, proxy: Proxy, charts: UvCharts) -> LightEstimate:
     """Light and albedo of a proxy's picture (Eq. 14; the method is ours, see `light_albedo`)."""
-    camera = proxy.camera
+    camera = proxy.view_camera
     pixels = camera.project(proxy.vertices_mm)
     height, width = image_srgb.shape[:2]
     left, top = np.clip(np.floor(pixels.min(0)).astype(int) - 2, 0, [width - 1, height - 1]).tolist()
@@ -89,7 +92,10 @@ def proxy_light(image_srgb: np.ndarray, proxy: Proxy, charts: UvCharts) -> Light
     def project(points_mm: np.ndarray) -> np.ndarray:
         return (camera.project(points_mm) - (left, top) + 0.5) / factor - 0.5
 
-    unwrapped = unwrap(linear, project, camera.depth, proxy.model, proxy.vertices_mm, charts.size, charts=charts)
+    unwrapped = unwrap(
+        linear, project, camera.depth, proxy.model, proxy.vertices_mm, charts.size, charts=charts,
+        perspective=proxy.perspective is not None,
+    )  # fmt: skip
     return estimate_light(skin_samples(unwrapped, proxy.model, proxy.vertices_mm), proxy.model)
 
 
