@@ -16,6 +16,7 @@ from . import (
     calibrate_command,
     capture_commands,
     dataset_command,
+    dataset_import,
     demo,
     dictionary_command,
     doctor,
@@ -99,6 +100,7 @@ for _command in (
     dataset_command.pca,
 ):
     dataset.command(_command)
+dataset.command(dataset_import.import_face, name="import")
 app.command(dataset)
 
 dictionary = App(name="dictionary", help="The expression dictionary: from looks to expression coefficients.")

@@ -65,7 +65,7 @@ def build(
     Parameters
     ----------
     sources
-        Takes or rendered scans.
+        Takes, rendered scans, or folders of `mesoface dataset import`.
     out
         Folder of the dataset.
     wild

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from ..capture.errors import UserError
 from ..dataset.patch_sampling import SamplingOptions
+from ..dataset.uv_maps import MANIFEST
 from ..dataset.uv_registration import RegistrationOptions
 from ..reconstruct.detail import DetailOptions
 from ..reconstruct.face_load import load_face_model
@@ -46,6 +47,10 @@ def build_scan(job: ScanJob, used: ModelInUse | None = None) -> tuple[Path, tupl
     """
     from ..model.landmark_detector import LandmarkNetwork
 
+    if (job.source / "uv" / MANIFEST).is_file():  # imported: its maps are there
+        used = used or model_in_use(load_face_model(job.face_model), job.registration.size)
+        cut = run_patches(job.source / "uv", used, job.sampling, job.seed)
+        return cut.folder / PATCHES_FILE, tuple(f"{job.source.name}: {text}" for text in cut.warnings)
     scan = open_scan(job.source)
     stages = run_reconstruction(
         scan, job.results, job.calibration, GeometryOptions(features=job.features), DetailOptions()

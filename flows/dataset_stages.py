@@ -110,7 +110,10 @@ def run_uv(
         views = _views(results, geometry, pictures, found, options)
         made = register_scan(used.model, views, source, options, charts=used.charts)
         write_uv_maps(folder, made.maps)
-        write_json(folder / "registration.json", _facts(made, geometry, scan, used))
+        facts = registration_facts(made)
+        if scan.truth is not None and scan.origin == "rendered":
+            facts["truth"] = truth_facts(made, geometry.camera, scan.truth / scan.centre, used)
+        write_json(folder / "registration.json", facts)
         return (*warnings, *made.warnings)
 
     return run_stage(results / "uv", Stage("uv", UV_CODE, parameters, inputs), work, force=force)
@@ -200,8 +203,9 @@ def _views(
     )  # fmt: skip
 
 
-def _facts(made: Registration, geometry: GeometryResult, scan: ScanSource, used: ModelInUse) -> dict[str, Any]:
-    facts: dict[str, Any] = {
+def registration_facts(made: Registration) -> dict[str, Any]:
+    """registration.json of a registered face."""
+    return {
         "landmark_noise_mm": round(made.proxy.noise_mm, 3),
         "distance_before_mm": round(made.refined.distance_before_mm, 3),
         "distance_after_mm": round(made.refined.distance_after_mm, 3),
@@ -209,9 +213,6 @@ def _facts(made: Registration, geometry: GeometryResult, scan: ScanSource, used:
         "alpha": made.proxy.alpha.tolist(),
         "beta": made.proxy.beta.tolist(),
     }
-    if scan.truth is not None and scan.origin == "rendered":
-        facts["truth"] = truth_facts(made, geometry.camera, scan.truth / scan.centre, used)
-    return facts
 
 
 def truth_facts(made: Registration, camera: PinholeCamera, truth: Path, used: ModelInUse) -> dict[str, float]:
