@@ -17,6 +17,7 @@ from ..reconstruct.studio_options import StudioOptions, parse_size
 from . import html
 from .capture_run import run_session
 from .demo_geometry import demo_calibration, demo_reconstruction, geometry_parts
+from .demo_proxy import demo_proxies, proxy_parts
 from .scan_report import (
     check_rows,
     close_ups,
@@ -34,7 +35,8 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
 
     Today: render a scan of 23 exposures with exact truth, check it; shoot it as a take with simulated cameras and
     lights, verify and judge the take; calibrate the rig on a rendered board; reconstruct depth, normals and
-    displacement from the take's raw files; render a portrait. Interrupted, it continues.
+    displacement from the take's raw files; render a portrait; fit a face model to it and to a real photograph.
+    Interrupted, it continues.
 
     Example: mesoface demo --out demo --size medium
 
@@ -63,7 +65,9 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
             yaw_deg=25.0, pitch_deg=6.0, seed=5,
         )  # fmt: skip
         write_portrait(view, portrait)
-        passed = _write_report(out, scan, take, portrait, time.monotonic() - started)
+    with console.status("proxies"):
+        demo_proxies(out, portrait)
+        passed = _write_report(out, scan, take, portrait, subject, time.monotonic() - started)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
     return 0 if passed else 1
 
@@ -90,7 +94,7 @@ def demo_take(sessions: Path, scan: Path, size_px: tuple[int, int], expression: 
     return take.folder
 
 
-def _write_report(out: Path, scan: Path, take: Path, portrait: Path, seconds: float) -> bool:
+def _write_report(out: Path, scan: Path, take: Path, portrait: Path, subject: int, seconds: float) -> bool:
     import cv2
 
     from ..reconstruct.studio_checks import check_scan
@@ -101,6 +105,7 @@ def _write_report(out: Path, scan: Path, take: Path, portrait: Path, seconds: fl
     normal = read_tiff(portrait / "normal_cam.tif")[0]
     from .pictures import relief
 
+    proxies, fitted = proxy_parts(out, subject)
     parts = [
         html.table(
             [["time of this run", f"{seconds:.0f} s"], ["scan", str(scan.name)], ["portrait", str(portrait.name)]]
@@ -123,10 +128,11 @@ def _write_report(out: Path, scan: Path, take: Path, portrait: Path, seconds: fl
         html.gallery(truth_pictures(scan, 420), 300),
         html.heading("Portrait: the same head under other light", "A stand-in for a photograph, with truth."),
         html.gallery([("portrait", picture[..., ::-1]), ("true relief", relief(normal))], 420),
+        *proxies,
     ]
     write_text(out / "report.html", html.page("Mesoface demo", parts))
     quality = read_quality(take)
-    return all(check.passed for check in checks) and quality is not None and quality.verdict == "accept"
+    return fitted and all(check.passed for check in checks) and quality is not None and quality.verdict == "accept"
 
 
 def _take_rows(out: Path, take: Path) -> list[list[str]]:
