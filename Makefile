@@ -4,6 +4,7 @@
 PYTHON ?=
 OUT ?= demo
 PYTEST_ARGS ?=
+PYTEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -25,10 +26,10 @@ demo: $(READY) ## run the whole chain on the virtual studio; results in demo/ (O
 
 test: $(READY) ## ruff and all tests (PYTEST_ARGS="-k name")
 	.venv/bin/ruff check --quiet .
-	.venv/bin/pytest $(PYTEST_ARGS)
+	.venv/bin/pytest -n $(PYTEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 test-fast: $(READY) ## the tests that take less than about 20 seconds each
-	.venv/bin/pytest -m "not slow" $(PYTEST_ARGS)
+	.venv/bin/pytest -n $(PYTEST_PROCESSES) --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 lint: $(READY) ## ruff: rules and format
 	.venv/bin/ruff check .

@@ -1,5 +1,8 @@
 """What every test may need: nothing of the user's is read or written, and the optional shared face data."""
 
+import fcntl
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,19 @@ def shared_data() -> Path:
     return folder
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
+    """What `make(new folder)` returns, made by the first of the test processes that asks and shared by all."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    root.mkdir(exist_ok=True)
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = root / "done"
+        if not done.exists():
+            done.write_text(str(make(root / "scan")))
+        return Path(done.read_text())
+
+
 @pytest.fixture(scope="session")
 def tiny_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole rendered scan at tiny size, everything switched on; tests must not change it."""
@@ -46,7 +62,7 @@ def tiny_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mesoface.reconstruct.studio_options import StudioOptions
 
     options = StudioOptions(width_px=240, height_px=160, subject=3, expression="smile", samples=4)
-    return render_scan(load_example_rig(), options, tmp_path_factory.mktemp("studio") / "scan")
+    return made_once(tmp_path_factory, "studio", lambda folder: render_scan(load_example_rig(), options, folder))
 
 
 @pytest.fixture(scope="session")
@@ -54,4 +70,4 @@ def uniform_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The five uniform views of a virtual subject at 480x320 with truth, nothing else; tests must not change it."""
     from geometry_fixtures import render_uniform_views
 
-    return render_uniform_views(tmp_path_factory.mktemp("geometry") / "scan")
+    return made_once(tmp_path_factory, "geometry", render_uniform_views)
