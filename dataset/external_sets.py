@@ -95,7 +95,7 @@ def register_external(
         texture = _looked_up(upright, raster, upright.texture_linear)
     height = np.where(there, height, np.nan).astype(np.float32)
     sure = there.astype(np.float32)
-    views = ScanViews(cameras, "centre", landmarks, depth, sure, height, there, sure, texture, depth, FULL_BAND)
+    views = ScanViews(cameras, "centre", landmarks, sure, height, there, sure, texture, depth, FULL_BAND)
     return register_scan(model, views, source, options, charts=charts)
 
 

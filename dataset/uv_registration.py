@@ -1,6 +1,7 @@
 """A reconstructed scan in the texture space of a face model: registered through the multi-view proxy (section 4.2).
 
 1 fit the face model to the landmarks of the uniform views          reconstruct/proxy_multiview.py
+  and, within the model, to the scan's depth                        reconstruct/proxy_depth.py
 2 lay the fitted mesh onto the scan's depth                         reconstruct/proxy_refine.py
 3 take off what the mesh itself has of the displacement's band      proxy_share_mm
 4 look up texture, displacement and trust of every texel            reconstruct/uv_unwrap.py
@@ -24,6 +25,7 @@ from ..reconstruct.face_model import FACE_REGIONS, FaceModel, Region
 from ..reconstruct.image_raster import rasterize_image
 from ..reconstruct.landmarks import Landmarks
 from ..reconstruct.mesh_refine import vertex_normals
+from ..reconstruct.proxy_depth import fit_to_depth
 from ..reconstruct.proxy_multiview import MultiviewProxy, fit_multiview
 from ..reconstruct.proxy_refine import RefinedMesh, RefineOptions, refine_to_depth
 from ..reconstruct.uv_charts import UvCharts, normal_map, position_map, uv_charts
@@ -50,7 +52,7 @@ class RegistrationOptions:
     """Of 2048, taken off the rim of what is seen."""
     less_proxy: bool = True
     """Take off what the proxy itself has of the displacement's band."""
-    refine: RefineOptions = field(default_factory=RefineOptions)
+    refine: RefineOptions = field(default_factory=lambda: RefineOptions(lowpass_sigma_mm=0.0))
     """How the fitted mesh is laid onto the depth."""
 
 
@@ -58,14 +60,13 @@ class RegistrationOptions:
 class ScanViews:
     """What of a reconstructed scan is registered; images are those of the centre camera.
 
-    displacement_mm, confidence, start_mm (H, W) float32; mask (H, W) bool; texture_linear (H, W, 3) float32; preset:
-    with which the displacement was made, from a prior of start_mm.
+    displacement_mm, confidence, start_mm (H, W) float32; mask (H, W) bool; texture_linear (H, W, 3) float32. start_mm:
+    the scan's depth, lightly smoothed, from which the displacement was made with this preset.
     """
 
     cameras: Mapping[str, PinholeCamera]
     centre: str
     landmarks: Mapping[str, Landmarks]
-    z0_mm: np.ndarray
     depth_confidence: np.ndarray
     displacement_mm: np.ndarray
     mask: np.ndarray
@@ -102,15 +103,11 @@ def register_scan(
     camera = views.cameras[views.centre]
     proxy = fit_multiview(model, views.cameras, views.landmarks)
     face = np.isin(model.regions, FACE_REGIONS)
+    proxy = fit_to_depth(proxy, camera, views.start_mm, confidence=views.depth_confidence, movable=face)
     refined = refine_to_depth(
-        proxy.vertices_world_mm,
-        model.triangles,
-        camera,
-        views.z0_mm,
-        confidence=views.depth_confidence,
-        movable=face,
-        options=options.refine,
-    )
+        proxy.vertices_world_mm, model.triangles, camera, views.start_mm, confidence=views.depth_confidence,
+        movable=face, options=options.refine,
+    )  # fmt: skip
     height_mm = views.displacement_mm
     if options.less_proxy:
         height_mm = height_mm - proxy_share_mm(model, refined.vertices_mm, camera, views)

@@ -29,7 +29,7 @@ from ..reconstruct.scan_source import ScanSource
 from ..reconstruct.uv_charts import UvCharts
 from .stage import STAGE_FILE, Stage, StageResult, run_stage
 
-UV_CODE, PATCHES_CODE = 1, 1
+UV_CODE, PATCHES_CODE = 2, 1
 PATCHES_FILE = "patches.h5"
 OWN_LICENCE = "own scan"
 
@@ -198,7 +198,7 @@ def _views(
     else:
         texture = srgb_to_linear(pictures[geometry.centre]).astype(np.float32)
     return ScanViews(
-        geometry.cameras, geometry.centre, found, geometry.z0_mm, geometry.confidence, pair.displacement_mm, pair.mask,
+        geometry.cameras, geometry.centre, found, geometry.confidence, pair.displacement_mm, pair.mask,
         normals.maps.confidence, texture, normals.start_mm, pair.preset,
     )  # fmt: skip
 

@@ -92,7 +92,7 @@ def refine_to_depth(
     now, before = start, None
     held, target = movable, start
     for cutoff_mm in options.cutoffs_mm:
-        target, weight, distance = _pull(now, triangles, camera, z0_mm, confidence, movable, options)
+        target, weight, distance = pull_to_depth(now, triangles, camera, z0_mm, confidence, movable, options)
         held = weight > 0
         if held.sum() < LEAST_SHARE * movable.sum():
             raise UserError(
@@ -102,12 +102,12 @@ def refine_to_depth(
         if before is None:
             before = float(np.median(np.abs(distance[held])))
         now = start + system.solve(weight, target - start, cutoff_mm)
-    _, weight, distance = _pull(now, triangles, camera, z0_mm, confidence, movable, options)
+    _, weight, distance = pull_to_depth(now, triangles, camera, z0_mm, confidence, movable, options)
     held = weight > 0
     return RefinedMesh(now, held, before or 0.0, float(np.median(np.abs(distance[held]))))
 
 
-def _pull(
+def pull_to_depth(
     vertices: np.ndarray,
     triangles: np.ndarray,
     camera: PinholeCamera,

@@ -56,7 +56,7 @@ def astronaut() -> np.ndarray:
     return skimage.data.astronaut().astype(np.float32) / 255
 
 
-# Read off the enlarged picture by eye, before the network saw it: (column, row), good to about a pixel.
+# Read off the enlarged picture by eye, on a pixel grid without any overlay: (column, row), good to about a pixel.
 ANNOTATED = {
     36: (192.6, 100.7), 39: (213.1, 103.1), 42: (235.9, 104.4), 45: (258.5, 103.6),  # corners of the eyes
     48: (202.6, 139.4), 54: (244.1, 140.4),  # corners of the mouth
