@@ -245,7 +245,7 @@ def test_second_exposure_of_one_press_comes_to_light(bodies: SimCameraProcess, c
 
 def test_photographs_nobody_waited_for_are_strays(camera: Camera):
     camera.press()
-    time.sleep(0.2)
+    time.sleep(0.8)  # until the body has stored it, busy machine or not
     press = camera.press()
     (second,) = camera.wait_files(1, monotonic() + 2)
     assert len(press.stray) == 1 and press.stray[0].name < second.name
@@ -253,7 +253,7 @@ def test_photographs_nobody_waited_for_are_strays(camera: Camera):
 
 def test_stray_outlives_a_failed_release(bodies: SimCameraProcess, camera: Camera):
     camera.press()
-    time.sleep(0.2)
+    time.sleep(0.8)
     bodies.call(0, "inject", Fault("shutter_failure"))
     with pytest.raises(CameraError):
         camera.press()

@@ -379,8 +379,11 @@ def test_only_so_many_steps_as_armed(bench: Bench, box: TriggerBox):
     box.wait_row(0, soon())
     time.sleep(0.12)
     bench.edge(1)  # a body that released twice
-    time.sleep(0.02)
+    deadline = soon()
     status = box.status()
+    while status.stray < 2 and time.monotonic() < deadline:  # a busy machine takes its time to see the edge
+        time.sleep(0.02)
+        status = box.status()
     assert (status.rows, status.stray, status.armed, status.next_step) == (1, 2, False, 1)
     assert len(bench.lights()) == 1
 
