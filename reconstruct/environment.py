@@ -8,7 +8,7 @@ from ..capture.camera_model import PinholeCamera
 def make_environment(rng: np.random.Generator, height: int = 128) -> np.ndarray:
     """A random environment (height, 2 height, 3) float32, linear radiance with mean 1.
 
-    Top row is up (+y); the centre column is the direction the face looks (+z), the right half is the subject's left.
+    Top row is up (+y); the centre column is the direction the face looks (+z), the right half is the subject's right.
     A vertical gradient (sky or ceiling to floor), one key light in the front half, up to three softer lights, and
     broad blotches that stand for walls and furniture. Colours run from tungsten to daylight.
     """
