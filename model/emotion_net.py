@@ -9,11 +9,10 @@ mean is the 128-D feature of the paper's section 3.2.
 
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from ..capture.errors import UserError
+from .network_weights import load_weights, save_weights
 
 FACE_PX = 48
 FEATURES = 128
@@ -69,39 +68,10 @@ def describe(network: Any, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def save_emotion_net(network: Any, path: Path, about: str) -> None:
-    """Write weights as float16 into an .npz, atomically; `about`: how they were made."""
-    from ..capture.files import atomic_path
-
-    state = {name: value.detach().cpu().numpy().astype(np.float16) for name, value in network.state_dict().items()
-             if not name.endswith("num_batches_tracked")}  # fmt: skip
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, format=FORMAT, about=about, **state)
+    """Write weights; `about`: how they were made, one line."""
+    save_weights(network, path, FORMAT, about)
 
 
 def load_emotion_net(path: Path | None = None) -> Any:
-    """The network in evaluation mode, from `path` or with the shipped weights.
-
-    Raises UserError for a missing, damaged or foreign file.
-    """
-    import torch
-
-    file = path or SHIPPED
-    wanted = "expected Emotion-Net weights written by `mesoface train emotion` (.npz)"
-    try:
-        with np.load(file, allow_pickle=False) as data:
-            if str(data.get("format", "")) != FORMAT:
-                raise UserError(f"{file}: {wanted}, found another kind of .npz file. Give the right file.")
-            state = {name: torch.from_numpy(data[name].astype(np.float32)) for name in data.files
-                     if name not in ("format", "about")}  # fmt: skip
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: {wanted}, found no such file. Train them first.") from error
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UserError(f"{file}: {wanted}, but it cannot be read ({error}). Copy or train it again.") from error
-    network = build_emotion_net()
-    own = network.state_dict()
-    wrong = [name for name in own if not name.endswith("num_batches_tracked")
-             and (name not in state or state[name].shape != own[name].shape)]  # fmt: skip
-    if wrong:
-        raise UserError(f"{file}: {wanted}, found weights of another network ({wrong[0]} differs). Train them again.")
-    network.load_state_dict(state, strict=False)
-    return network.eval()
+    """The network in evaluation mode, from `path` or with the shipped weights. Raises UserError as `load_weights`."""
+    return load_weights(build_emotion_net(), path or SHIPPED, FORMAT, "mesoface train emotion")

@@ -8,12 +8,11 @@ and one logit: is this a face, roughly upright and in the middle. Half a million
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from ..capture.errors import UserError
 from .landmark_data import CROP_PX
+from .network_weights import load_weights, save_weights
 
 CELLS = 28
 STRIDE_PX = CROP_PX / CELLS
@@ -76,45 +75,13 @@ def read_out(maps: Any) -> tuple[Any, Any]:
 
 
 def save_network(network: Any, path: Path, about: str) -> None:
-    """Write weights as float16 into an .npz; `about`: how they were made, one line."""
-    state = {
-        name: value.detach().cpu().numpy().astype(np.float16)
-        for name, value in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial.npz")
-    np.savez_compressed(partial, format=FORMAT, about=about, **state)
-    partial.replace(path)
+    """Write weights; `about`: how they were made, one line."""
+    save_weights(network, path, FORMAT, about)
 
 
 def load_network(path: Path | None = None) -> Any:
-    """The network in evaluation mode, from `path` or with the shipped weights.
-
-    Raises UserError for a missing, damaged or foreign file.
-    """
-    import torch
-
-    file = path or SHIPPED
-    wanted = "expected weights written by `mesoface train landmarks` (.npz)"
-    try:
-        with np.load(file, allow_pickle=False) as data:
-            if str(data.get("format", "")) != FORMAT:
-                raise UserError(f"{file}: {wanted}, found another kind of .npz file. Give the right file.")
-            state = {name: torch.from_numpy(data[name].astype(np.float32)) for name in data.files
-                     if name not in ("format", "about")}  # fmt: skip
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: {wanted}, found no such file. Train them, or reinstall mesoface.") from error
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UserError(f"{file}: {wanted}, but it cannot be read ({error}). Copy or train it again.") from error
-    network = build_network()
-    own = network.state_dict()
-    wrong = [name for name in own if not name.endswith("num_batches_tracked")
-             and (name not in state or state[name].shape != own[name].shape)]  # fmt: skip
-    if wrong:
-        raise UserError(f"{file}: {wanted}, found weights of another network ({wrong[0]} differs). Train them again.")
-    network.load_state_dict(state, strict=False)
-    return network.eval()
+    """The network in evaluation mode, from `path` or with the shipped weights. Raises UserError as `load_weights`."""
+    return load_weights(build_network(), path or SHIPPED, FORMAT, "mesoface train landmarks")
 
 
 @lru_cache(maxsize=1)
