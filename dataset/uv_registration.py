@@ -34,6 +34,10 @@ from ..reconstruct.uv_unwrap import UnwrapOptions, unwrap
 from .face_areas import SKIN_REGIONS, region_map
 from .uv_maps import FaceSource, UvMaps, texel_length_mm
 
+COARSEST_MM = 1.2
+"""Pixel on the face up to which depth places the model better than landmarks do: at 0.9 mm it takes their error from
+1.5 to 0.6 mm, at 1.8 mm it adds to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RegistrationOptions:
@@ -103,7 +107,8 @@ def register_scan(
     camera = views.cameras[views.centre]
     proxy = fit_multiview(model, views.cameras, views.landmarks)
     face = np.isin(model.regions, FACE_REGIONS)
-    proxy = fit_to_depth(proxy, camera, views.start_mm, confidence=views.depth_confidence, movable=face)
+    if float(np.nanmedian(views.start_mm)) / camera.fx_px < COARSEST_MM:
+        proxy = fit_to_depth(proxy, camera, views.start_mm, confidence=views.depth_confidence, movable=face)
     refined = refine_to_depth(
         proxy.vertices_world_mm, model.triangles, camera, views.start_mm, confidence=views.depth_confidence,
         movable=face, options=options.refine,
