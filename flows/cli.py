@@ -17,6 +17,7 @@ from . import (
     capture_commands,
     dataset_command,
     dataset_import,
+    dataset_virtual,
     demo,
     dictionary_command,
     doctor,
@@ -98,6 +99,8 @@ for _command in (
     dataset_command.verify,
     dataset_command.view,
     dataset_command.pca,
+    dataset_virtual.virtual,
+    dataset_virtual.portraits,
 ):
     dataset.command(_command)
 dataset.command(dataset_import.import_face, name="import")

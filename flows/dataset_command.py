@@ -116,7 +116,7 @@ def build(
     )
     sampling = SamplingOptions(patch=patch, count=count, regions=registration.regions)
     _check_sizes(size, patch, count)
-    split_shares = _shares(shares)
+    split_shares = parse_shares(shares)
     names = [path.resolve().name for path in sources]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"two scans are called {doubled[0]}; the name of a scan must be its own: rename a folder")
@@ -164,7 +164,7 @@ def build(
         console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
     for name, reason in failures.items():
         console.print(f"[red]left out:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
-    _print_counts(out, index)
+    print_counts(out, index)
     console.print(f"card: {escape(str(out / 'card.html'))}", soft_wrap=True)
     return 1 if failures else 0
 
@@ -188,7 +188,7 @@ def info(folder: Path, *, as_json: Annotated[bool, Parameter(name="--json")] = F
         }  # fmt: skip
         console.print_json(json.dumps(facts))
         return 0
-    _print_counts(folder, index)
+    print_counts(folder, index)
     for name in SPLITS:
         console.print(f"{name}: {len(split[name])} subjects: {', '.join(split[name])}", soft_wrap=True)
     for name, reason in index.failures.items():
@@ -261,7 +261,8 @@ def _registration_facts(jobs: Sequence[ScanJob]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _print_counts(folder: Path, index: DatasetIndex) -> None:
+def print_counts(folder: Path, index: DatasetIndex) -> None:
+    """One line on the console."""
     subjects = {entry.subject for entry in index.scans()}
     console.print(
         f"{escape(str(folder))}: {index.count()} patches of {len(index.scans())} scans, {len(subjects)} subjects, in "
@@ -279,7 +280,8 @@ def _check_sizes(size: int, patch: int, count: int) -> None:
         )
 
 
-def _shares(text: str) -> dict[str, float]:
+def parse_shares(text: str) -> dict[str, float]:
+    """80,10,10 as shares of train, val and test. Raises UserError."""
     try:
         numbers = [float(part) for part in text.split(",")]
         if len(numbers) != 3 or min(numbers) < 0 or numbers[0] <= 0:

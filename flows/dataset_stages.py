@@ -134,9 +134,8 @@ def run_patches(
         if not places:
             raise UserError(f"{uv_folder}: no place for a patch of {options.patch} texels; too little of it is valid")
         patches = list(cut_scan_patches(maps, used.area, places, options, seed))
-        write_shard(
-            folder / PATCHES_FILE, "scan", options.patch, len(patches), patches, _attributes(maps, options, patches)
-        )
+        attributes = patch_attributes(maps, options, patches)
+        write_shard(folder / PATCHES_FILE, "scan", options.patch, len(patches), patches, attributes)
         missing = options.count - len(places)
         return (f"{maps.source.scan}: {missing} of {options.count} patches found no place",) if missing > 0 else ()
 
@@ -230,7 +229,8 @@ def truth_facts(made: Registration, camera: PinholeCamera, truth: Path, used: Mo
     }
 
 
-def _attributes(maps: UvMaps, options: SamplingOptions, patches: list[Any]) -> dict[str, Any]:
+def patch_attributes(maps: UvMaps, options: SamplingOptions, patches: list[Any]) -> dict[str, Any]:
+    """What a file of patches says about all of them."""
     histogram = height_histogram([p.arrays["displacement_mm"] for p in patches], [p.arrays["valid"] for p in patches])
     source = maps.source
     return {

@@ -50,6 +50,17 @@ class ProxyResult:
             )
         return fast_shape_mm(model, self.alpha, self.beta)
 
+    @property
+    def view_camera(self) -> AffineCamera | FaceCamera:
+        """The camera that the maps were looked up with, as `Proxy.view_camera`."""
+        kept = self.content.get("view_camera")
+        if kept is None:
+            return self.camera
+        return FaceCamera(
+            np.array(kept["rotation_cam_from_model"]), float(kept["scale_px_per_mm"]),
+            np.array(kept["translation_px"]), float(kept["inverse_distance_per_mm"]),
+        )  # fmt: skip
+
 
 def write_proxy(
     folder: Path, proxy: Proxy, landmarks: Landmarks, maps: ProxyMaps, image: dict[str, Any], warnings: Sequence[str]
