@@ -16,6 +16,7 @@ from ..reconstruct.portrait import PortraitOptions, write_portrait
 from ..reconstruct.studio_options import StudioOptions, parse_size
 from . import html
 from .capture_run import run_session
+from .demo_dataset import dataset_parts, demo_dataset
 from .demo_geometry import demo_calibration, demo_reconstruction, geometry_parts
 from .demo_proxy import demo_proxies, proxy_parts
 from .scan_report import (
@@ -35,7 +36,8 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
 
     Today: render a scan of 23 exposures with exact truth, check it; shoot it as a take with simulated cameras and
     lights, verify and judge the take; calibrate the rig on a rendered board; reconstruct depth, normals and
-    displacement from the take's raw files; render a portrait; fit a face model to it and to a real photograph.
+    displacement from the take's raw files; cut it into a dataset; render a portrait; fit a face model to it and to a
+    real photograph.
     Interrupted, it continues.
 
     Example: mesoface demo --out demo --size medium
@@ -58,6 +60,8 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
     run_scan(load_example_rig(), options, scan)
     take = demo_take(out / "sessions", scan, (width, height), expression)
     demo_reconstruction(out, take, scan, demo_calibration(out, (width, height)))
+    with console.status("dataset"):
+        demo_dataset(out, take)
     with console.status("report and portrait"):
         write_scan_report(scan)
         view = PortraitOptions(
@@ -120,6 +124,7 @@ def _write_report(out: Path, scan: Path, take: Path, portrait: Path, subject: in
         ),
         html.table(_take_rows(out, take)),
         *geometry_parts(out, scan),
+        *dataset_parts(out, scan),
         html.heading("Self-checks"),
         html.table(check_rows(checks), ("check", "found", "bound", "")),
         html.heading("Close-ups"),

@@ -284,7 +284,9 @@ def test_five_paced_streams_share_one_process():
         thread.join()
     for camera in cameras:
         camera.stop()
-    assert [4 * len(world.data) / seconds for seconds in took_s] == pytest.approx([rate] * 5, rel=0.15)
+    rates = [4 * len(world.data) / seconds for seconds in took_s]
+    # a loaded machine slows them; streams that wait for each other would reach a fifth
+    assert len(rates) == 5 and max(rates) < 1.15 * rate and min(rates) > 0.5 * rate
 
 
 def test_garbage_on_the_wire_harms_nobody():
