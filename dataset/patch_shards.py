@@ -8,8 +8,10 @@ No compression: it saves a sixth of the bytes of noisy skin and costs four to fi
 patches give the same bytes, so a shard can be told valid by its hash.
 """
 
+import errno
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +45,15 @@ ARRAYS: dict[str, dict[str, tuple[str, tuple[int, ...], str]]] = {
 LIGHT_SHAPE = (9, 3)
 TEXT = {"subject": 64, "scan": 128, "expression": 64}
 """Bytes of the text columns, UTF-8."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full disk, a spent quota and a limit on the size of files say."""
+ROOM_BYTES = 1 << 20
+"""For everything in a shard but its patches."""
 NUMBERS = ("row", "column", "label", "area", "flipped", "seed")
+
+
+class DiskFull(UserError):
+    """No room for a result: not the fault of the scan at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +85,14 @@ def write_shard(
     """Write `count` patches from an iterator, one at a time, under a temporary name.
 
     attributes: further entries of the file (texel_mm, face_model, licences, source hashes ...), JSON values.
-    Raises ValueError when arrays have other names, types or shapes, or another number of patches comes.
+    Raises ValueError when arrays have other names, types or shapes, or another number of patches comes; DiskFull when
+    there is no room for the whole shard.
     """
     import h5py
 
     specification = ARRAYS[kind]
     with atomic_path(path) as temporary:
+        _check_room(path, temporary, kind, patch_px, count)
         with h5py.File(temporary, "w", libver=("v110", "v110")) as opened:
             file: Any = opened
             columns = _make_datasets(file, kind, patch_px, count)
@@ -137,6 +149,8 @@ class ShardReader:
         self.patch_px = int(about["patch_px"])
         self.attributes: dict[str, Any] = json.loads(about["attributes"])
         self._names = [*ARRAYS[self.kind], *(("light",) if self.kind == "wild" else ())]
+        self._bytes = self.path.open("rb", buffering=0)
+        self._stored: dict[str, _Stored | None] = {}
 
     def __len__(self) -> int:
         return int(self._file["row"].shape[0])
@@ -154,16 +168,43 @@ class ShardReader:
             for k in range(len(self))
         ]  # fmt: skip
 
-    def arrays(self, index: int, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """The arrays of one patch, as stored."""
-        return {name: self._file[name][index] for name in names or self._names}
+    def arrays(
+        self, index: int, names: Sequence[str] | None = None, empty: Callable[..., np.ndarray] = np.empty
+    ) -> dict[str, np.ndarray]:
+        """The arrays of one patch, as stored; `empty(shape, dtype)` gives the memory they are read into.
 
-    def block(self, name: str, first: int, last: int) -> np.ndarray:
-        """One array of patches first..last-1."""
-        return self._file[name][first:last]
+        Raises IndexError, and UserError when the file was cut since it was opened.
+        """
+        return {name: self._array(name, index, empty) for name in names or self._names}
+
+    def stacked(self, name: str, indices: Sequence[int]) -> np.ndarray:
+        """(n, ...) one array of the patches `indices`."""
+        data = self._file[name]
+        stack = np.empty((len(indices), *data.shape[1:]), data.dtype)
+        for number, index in enumerate(indices):
+            place: np.ndarray = stack[number]
+            array = self._array(name, index, lambda shape, dtype, place=place: place)
+            if array is not place:
+                place[...] = array
+        return stack
 
     def close(self) -> None:
         self._file.close()
+        if hasattr(self, "_bytes"):
+            self._bytes.close()
+
+    def _array(self, name: str, index: int, empty: Callable[..., np.ndarray]) -> np.ndarray:
+        if name not in self._stored:
+            self._stored[name] = _stored(self._file[name])
+        stored = self._stored[name]
+        if stored is None:
+            return self._file[name][index]
+        if not -len(stored.offsets) <= index < len(stored.offsets):
+            raise IndexError(f"{self.path}: patch {index} of {len(stored.offsets)}")
+        values = empty(stored.shape, stored.dtype)
+        if os.preadv(self._bytes.fileno(), [values.data], stored.offsets[index]) != values.nbytes:
+            raise UserError(f"{self.path}: is truncated: {name} of patch {index} is not there; build the dataset again")
+        return values
 
     def __enter__(self) -> "ShardReader":
         return self
@@ -172,6 +213,49 @@ class ShardReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Where each patch's bytes of one array lie: read straight from there, without HDF5's way through its chunks."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offsets: list[int]
+
+
+def _stored(data: Any) -> _Stored | None:
+    """None when the bytes are not as in memory (a shard that another tool has compressed or rearranged)."""
+    shape, offsets = data.shape[1:], {}
+    size = data.dtype.itemsize * int(np.prod(shape))
+    if data.chunks is None:
+        first = data.id.get_offset()
+        return None if first is None else _Stored(data.dtype, shape, [first + k * size for k in range(len(data))])
+    if data.chunks != (1, *shape) or data.id.get_create_plist().get_nfilters():
+        return None
+
+    def found(chunk: Any) -> None:
+        offsets[chunk.chunk_offset[0]] = chunk.byte_offset
+
+    data.id.chunk_iter(found)
+    return _Stored(data.dtype, shape, [offsets[k] for k in range(len(data))]) if len(offsets) == len(data) else None
+
+
+def _check_room(path: str | Path, temporary: Path, kind: Kind, patch_px: int, count: int) -> None:
+    """Have the whole shard's bytes allotted once: HDF5 does not survive a write that fails, it crashes at exit."""
+    texels = sum(np.dtype(dtype).itemsize * int(np.prod(more)) for dtype, more, _ in ARRAYS[kind].values())
+    size = count * (texels * patch_px**2 + 1024) + ROOM_BYTES
+    try:
+        with temporary.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFull(
+            f"{path}: no room for {size / 1e6:.0f} MB ({error.strerror}); nothing was written. Make room, or choose "
+            "another disk, and run the same command again"
+        ) from None
+    temporary.unlink()  # HDF5 makes it anew
 
 
 def _make_datasets(file: Any, kind: Kind, patch_px: int, count: int) -> dict[str, list[Any]]:

@@ -85,7 +85,7 @@ def fit_pca(
 
     def rows() -> Iterator[np.ndarray]:
         for block in blocks():
-            yield (block - mean).reshape(len(block), -1)
+            yield (block - mean if centre else block).reshape(len(block), -1)
 
     rng = np.random.Generator(np.random.PCG64(seed))
     probe = rng.standard_normal((int(np.prod(shape)), width)).astype(np.float32)

@@ -8,13 +8,15 @@ An HDF5 handle must not cross into another process: each opens its own at its fi
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
 
 from ..capture.errors import UserError
+from .array_pool import ArrayPool
 from .augment import augmented
 from .dataset_index import read_index, read_split, verify_shards
 from .face_areas import Area
@@ -27,6 +29,9 @@ if TYPE_CHECKING:  # torch takes a second to import, and a loader asks for the m
     PatchBase, SamplerBase = Dataset[dict[str, Any]], Sampler[int]
 else:
     PatchBase = SamplerBase = object
+
+WHITE = {"texture_linear": 65535, "texture_srgb": 255}
+"""Stored value of 1."""
 
 
 class PatchDataset(PatchBase):
@@ -79,6 +84,7 @@ class PatchDataset(PatchBase):
             raise UserError(f"{self.folder}: no {kind} patches in split {split}" + (f", area {area}" if area else ""))
         self._readers: dict[int, ShardReader] = {}
         self._owner = os.getpid()
+        self._pool = ArrayPool()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -87,13 +93,13 @@ class PatchDataset(PatchBase):
         """(C, P, P) float32 tensors by the names of patch_shards.ARRAYS (`valid` 0 or 1; `texture_linear` and
         `texture_srgb` in [0, 1]), `light` (9, 3) for wild patches, `region` (1, P, P) int64, `index`, `flipped`."""
         file, number = self._places[index]
-        arrays, flipped = self._reader(file).arrays(number), False
+        arrays, flipped = self._reader(file).arrays(number, empty=self._pool.empty), False
         if self.augment_seed is not None:
             seed = [0xA06E, self.augment_seed, int(self._epoch[0]), index]
             arrays, flipped = augmented(arrays, np.random.Generator(np.random.PCG64(seed)))
         item: dict[str, Any] = {"index": index, "flipped": flipped}
         for name, values in arrays.items():
-            item[name] = _tensor(name, values)
+            item[name] = _tensor(name, values, self._pool)
         return item
 
     def set_epoch(self, epoch: int) -> None:
@@ -115,7 +121,7 @@ class PatchDataset(PatchBase):
         self._readers = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": {}}
+        return {**self.__dict__, "_readers": {}, "_pool": ArrayPool()}
 
 
 class EpochSampler(SamplerBase):
@@ -143,17 +149,24 @@ class EpochSampler(SamplerBase):
         return iter(mine[self.start :].tolist())
 
 
-def _tensor(name: str, values: np.ndarray) -> "torch.Tensor":
+def _tensor(name: str, values: np.ndarray, pool: ArrayPool) -> "torch.Tensor":
     import torch
 
     if name == "light":
         return torch.from_numpy(values)
-    if name == "region":
-        return torch.from_numpy(values.astype(np.int64))[None]
-    if name == "texture_linear":
-        values = values.astype(np.float32) / 65535
-    elif name == "texture_srgb":
-        values = values.astype(np.float32) / 255
-    planes: Sequence[int] = (2, 0, 1)
-    tensor = torch.from_numpy(values.astype(np.float32, copy=False))
-    return tensor.permute(*planes).contiguous() if values.ndim == 3 else tensor[None]
+    if values.ndim == 2:
+        kind = np.int64 if name == "region" else np.float32
+        if values.dtype != kind:
+            stored, values = values, pool.empty(values.shape, kind)
+            values[...] = stored
+        return torch.from_numpy(values)[None]
+    planes = pool.empty((values.shape[2], *values.shape[:2]), np.float32)
+    one = pool.empty(values.shape[:2], values.dtype)
+    for number, plane in enumerate(planes):
+        if values.dtype == np.float16:  # unknown to cv2, which takes channels apart twice as fast
+            plane[...] = values[..., number]
+        else:
+            plane[...] = cv2.extractChannel(values, number, one)
+        if name in WHITE:
+            plane /= np.float32(WHITE[name])
+    return torch.from_numpy(planes)

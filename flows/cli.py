@@ -17,6 +17,7 @@ from . import (
     capture_commands,
     dataset_command,
     dataset_import,
+    dataset_regions,
     dataset_virtual,
     demo,
     dictionary_command,
@@ -97,13 +98,15 @@ for _command in (
     dataset_command.build,
     dataset_command.info,
     dataset_command.verify,
-    dataset_command.view,
+    dataset_command.card,
+    dataset_regions.regions,
     dataset_command.pca,
     dataset_virtual.virtual,
     dataset_virtual.portraits,
 ):
     dataset.command(_command)
 dataset.command(dataset_import.import_face, name="import")
+dataset.command(dataset_command.card, name="view")
 app.command(dataset)
 
 dictionary = App(name="dictionary", help="The expression dictionary: from looks to expression coefficients.")

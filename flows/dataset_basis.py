@@ -26,9 +26,7 @@ def fit_basis(folder: Path, index: DatasetIndex, components: int, seed: int, pro
             with ShardReader(folder / shard.file) as reader:
                 rows = [k for k, info in enumerate(reader.infos()) if (info.subject in train) != held_out]
                 for first in range(0, len(rows), BLOCK):
-                    yield np.stack(
-                        [reader.arrays(k, ["displacement_mm"])["displacement_mm"] for k in rows[first : first + BLOCK]]
-                    )
+                    yield reader.stacked("displacement_mm", rows[first : first + BLOCK])
 
     basis = fit_pca(lambda: blocks(False), components=components, seed=seed, progress=progress)
     write_pca(folder / PCA_FILE, basis, {shard.file: shard.sha256 for shard in shards})

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,24 @@ from ..dataset.patch_sampling import region_name
 from ..dataset.patch_shards import PatchInfo, ShardReader
 from ..dataset.subject_split import SPLITS
 from . import html
+from .histogram_chart import histogram_chart
 from .pictures import colour_map, sheet, shrink
 from .transfer_chart import transfer_chart
 
 MOSAIC = 48
 THUMBNAIL_PX = 120
 LIMIT_MM = 0.2
+BINS = 80
 
 
 def write_card(folder: str | Path, index: DatasetIndex, registrations: Mapping[str, Mapping[str, Any]]) -> Path:
     """Write folder/card.html. registrations: facts of each scan's registration.json, where at hand."""
     folder = Path(folder)
-    infos, textures, heights, spectrum = _look(folder, index)
+    look = _look(folder, index)
+    infos = look.infos
     split = read_split(folder)
     where = {subject: name for name in SPLITS for subject in split[name]}
     per_subject = Counter((info.subject, info.expression) for info in infos)
-    regions = Counter(region_name(info.label) for info in infos)
     parts = [
         html.table(
             [
@@ -43,11 +46,19 @@ def write_card(folder: str | Path, index: DatasetIndex, registrations: Mapping[s
             ]
         ),
         html.heading("Left out") + html.table([[k, v] for k, v in index.failures.items()] or [["none"]]),
-        html.heading("Patches", f"Texture above, displacement below: blue -{LIMIT_MM} mm, red +{LIMIT_MM} mm."),
-        html.gallery([("", sheet(textures, 12)), ("", sheet(heights, 12))], 1400),
+        *_mosaics(look),
+        html.heading(
+            "Displacement",
+            f"Share of texels by height: all valid ones of {look.seen} of the scans' patches, {len(look.counts)} bins; "
+            "the outermost take what lies beyond.",
+        ),
+        histogram_chart(look.counts, look.edges_mm, "mm") if look.counts.any() else "",
         html.heading("Spectrum", "Displacement by wavelength: rms per third of an octave, relative to the highest."),
-        transfer_chart([("rms, relative", *spectrum)]) if len(spectrum[0]) else "",
-        html.heading("Regions") + html.table([[name, str(n)] for name, n in sorted(regions.items())]),
+        transfer_chart([("rms, relative", *look.spectrum)]) if len(look.spectrum[0]) else "",
+        html.heading(
+            "Regions", "Patches by the region at their centre, and their valid texels by the region they are in."
+        ),
+        _region_table(infos, look.coverage),
         html.heading("Subjects"),
         html.table(
             [[s, where.get(s, ""), e, str(n)] for (s, e), n in sorted(per_subject.items())],
@@ -61,27 +72,71 @@ def write_card(folder: str | Path, index: DatasetIndex, registrations: Mapping[s
     return path
 
 
-def _look(
-    folder: Path, index: DatasetIndex
-) -> tuple[list[PatchInfo], list[np.ndarray], list[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Infos of all scan patches, thumbnails of some, and the mean spectrum of those."""
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What was seen of a dataset: every patch's origin, and the content of up to MOSAIC scan and wild patches."""
+
+    infos: list[PatchInfo]
+    textures: list[np.ndarray]
+    heights: list[np.ndarray]
+    wild: list[np.ndarray]
+    seen: int
+    counts: np.ndarray
+    """(BINS,) valid texels by displacement between edges_mm."""
+    edges_mm: np.ndarray
+    coverage: np.ndarray
+    """(256,) valid texels by region."""
+    spectrum: tuple[np.ndarray, np.ndarray]
+
+
+def _look(folder: Path, index: DatasetIndex) -> _Look:
     infos: list[PatchInfo] = []
-    textures, heights, powers = [], [], []
-    step = max(index.count() // MOSAIC, 1)
+    textures, heights, wild, powers = [], [], [], []
+    reach = max(index.height_scale_mm, 0.01)
+    edges, coverage = np.linspace(-reach, reach, BINS + 1), np.zeros(256, np.int64)
+    counts, places = np.zeros(BINS, np.int64), {"scan": 0, "wild": 0}
     for shard in index.shards:
-        if shard.kind != "scan":
-            continue
+        step = max(index.count(shard.kind) // MOSAIC, 1)
         with ShardReader(folder / shard.file) as reader:
             own = reader.infos()
-            for number in range(-len(infos) % step, len(own), step):
+            for number in range(-places[shard.kind] % step, len(own), step):
                 arrays = reader.arrays(number)
+                if shard.kind == "wild":
+                    wild.append(shrink(arrays["texture_srgb"], THUMBNAIL_PX))
+                    continue
                 texture = srgb_from_linear(arrays["texture_linear"].astype(np.float32) / 65535)
-                height = np.where(arrays["valid"] > 0, arrays["displacement_mm"], np.nan)
+                good = arrays["valid"] > 0
+                height = np.where(good, arrays["displacement_mm"], np.nan)
                 textures.append(shrink(texture, THUMBNAIL_PX))
                 heights.append(shrink(colour_map(height, -LIMIT_MM, LIMIT_MM, True), THUMBNAIL_PX))
                 powers.append(np.abs(np.fft.rfft2(arrays["displacement_mm"] * _window(index.patch_px))) ** 2)
-            infos += own
-    return infos, textures[:MOSAIC], heights[:MOSAIC], _spectrum(powers, index)
+                counts += np.histogram(np.clip(height[good], -reach, reach), edges)[0]
+                coverage += np.bincount(arrays["region"][good], minlength=256)
+            places[shard.kind] += len(own)
+            infos += own if shard.kind == "scan" else []
+    return _Look(
+        infos, textures[:MOSAIC], heights[:MOSAIC], wild[:MOSAIC], len(powers), counts, edges, coverage,
+        _spectrum(powers, index),
+    )  # fmt: skip
+
+
+def _mosaics(look: _Look) -> list[str]:
+    note = f"Texture above, displacement below: blue -{LIMIT_MM} mm, red +{LIMIT_MM} mm, dark grey not valid."
+    parts = []
+    if look.textures:
+        pictures = [("", sheet(look.textures, 12)), ("", sheet(look.heights, 12))]
+        parts += [html.heading("Patches", note), html.gallery(pictures, 900)]
+    if look.wild:
+        parts += [html.heading("Wild patches"), html.gallery([("", sheet(look.wild, 12))], 900)]
+    return parts
+
+
+def _region_table(infos: list[PatchInfo], coverage: np.ndarray) -> str:
+    patches = Counter(info.label for info in infos)
+    labels = sorted({*patches, *np.flatnonzero(coverage).tolist()})
+    total = max(int(coverage.sum()), 1)
+    rows = [[region_name(k), str(patches[k]), f"{100 * coverage[k] / total:.1f} %"] for k in labels]
+    return html.table(rows, ("region", "patches", "valid texels"))
 
 
 def _spectrum(powers: list[np.ndarray], index: DatasetIndex) -> tuple[np.ndarray, np.ndarray]:

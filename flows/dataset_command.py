@@ -19,7 +19,7 @@ from ..dataset.uv_registration import RegistrationOptions, with_regions
 from ..reconstruct.face_load import load_face_model
 from .dataset_basis import PCA_FILE, fit_basis, train_count
 from .dataset_card import write_card
-from .dataset_jobs import ScanJob, run_jobs, worker_count
+from .dataset_jobs import ScanJob, full_disk_told, remove_abandoned, run_jobs, worker_count
 from .dataset_stages import model_in_use
 from .dataset_wild import run_wild
 from .proxy_command import Prior
@@ -144,9 +144,14 @@ def build(
             min_face=min_face,
         )
         done, failures = [*done, *found], {**failures, **failed}
+    for text in told:
+        console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+    for name, reason in failures.items():
+        console.print(f"[red]left out:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
     faces = [read_face_patches(path) for path in sorted(done)]
     parameters: dict[str, Any] = {"size": size, "patch": patch, "count": count, "texture": texture, "seed": seed}
-    with progress_display() as progress:
+    remove_abandoned(out)
+    with full_disk_told(), progress_display() as progress:
         task = progress.add_task("shards", total=None)
 
         def shown(what: str, finished: int, total: int) -> None:
@@ -159,11 +164,7 @@ def build(
         if index.count() >= 2:
             fit_basis(out, index, min(COMPONENTS, train_count(out, index)), seed, shown)
         shown("card", 0, 1)
-        write_card(out, index, _registration_facts(jobs))
-    for text in told:
-        console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
-    for name, reason in failures.items():
-        console.print(f"[red]left out:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
+        write_card(out, index, _registration_facts([job.results for job in jobs]))
     print_counts(out, index)
     console.print(f"card: {escape(str(out / 'card.html'))}", soft_wrap=True)
     return 1 if failures else 0
@@ -240,24 +241,29 @@ def pca(folder: Path, *, components: int = COMPONENTS, seed: int = 0) -> int:
     return 0
 
 
-def view(folder: Path) -> int:
-    """Write the dataset card again: mosaics, histograms, spectra, subjects, licences.
+def card(folder: Path, *, scans: Path | None = None) -> int:
+    """Write the dataset card again: mosaics, histograms, spectra, regions, subjects, licences.
 
     Parameters
     ----------
     folder
         Folder of the dataset.
+    scans
+        Folder of the scans' stages: the card then shows their registration, as `build` does.
     """
-    console.print(f"card: {escape(str(write_card(folder, read_index(folder), {})))}", soft_wrap=True)
+    index = read_index(folder)
+    results = [] if scans is None else [scans / entry.scan for entry in index.scans()]
+    path = write_card(folder, index, _registration_facts(results))
+    console.print(f"card: {escape(str(path))}", soft_wrap=True)
     return 0
 
 
-def _registration_facts(jobs: Sequence[ScanJob]) -> dict[str, dict[str, Any]]:
+def _registration_facts(results: Sequence[Path]) -> dict[str, dict[str, Any]]:
     found = {}
-    for job in jobs:
-        path = job.results / "uv/registration.json"
+    for folder in results:
+        path = folder / "uv/registration.json"
         if path.is_file():
-            found[job.results.name] = json.loads(path.read_text(encoding="utf-8"))
+            found[folder.name] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 

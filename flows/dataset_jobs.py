@@ -1,8 +1,13 @@
 """One scan after another, or several at once, through all stages up to its patches."""
 
-from collections.abc import Callable, Sequence
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +15,7 @@ from rich.markup import escape
 
 from ..capture.errors import UserError
 from ..dataset.patch_sampling import SamplingOptions
+from ..dataset.patch_shards import FULL, DiskFull
 from ..dataset.uv_maps import MANIFEST
 from ..dataset.uv_registration import RegistrationOptions
 from ..reconstruct.detail import DetailOptions
@@ -21,6 +27,7 @@ from .proxy_command import weights_of
 from .reconstruct_command import run_reconstruction
 
 console = Console()
+PR_SET_PDEATHSIG = 1
 WORKER_MB = 2500
 """Peak memory of one scan at 2048 texels, reconstruction included, up to 24 MP."""
 
@@ -78,9 +85,12 @@ def run_jobs(jobs: Sequence[ScanJob], workers: int) -> tuple[list[Path], dict[st
 
     def take(job: ScanJob, result: Callable[[], tuple[Path, tuple[str, ...]]]) -> None:
         try:
-            path, warnings = result()
+            with full_disk_told():
+                path, warnings = result()
             done.append(path)
             told.extend(warnings)
+        except DiskFull:  # the next scan would find it full too
+            raise
         except UserError as error:
             failures[job.results.name] = str(error)
         console.print(f"{escape(job.results.name)}: {'left out' if job.results.name in failures else 'ready'}")
@@ -90,14 +100,47 @@ def run_jobs(jobs: Sequence[ScanJob], workers: int) -> tuple[list[Path], dict[st
         for job in jobs:
             take(job, lambda job=job: build_scan(job, used))
     else:
-        with ProcessPoolExecutor(workers) as pool:
+        with worker_pool(workers) as pool:
             running = {pool.submit(build_scan, job): job for job in jobs}
             for future in as_completed(running):
                 take(running[future], future.result)
     return done, dict(sorted(failures.items())), sorted(told)
 
 
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that end with this one, however it ends: a killed build must not go on writing stages."""
+    return ProcessPoolExecutor(workers, get_context("fork"), initializer=_end_with, initargs=(os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before the line above
+        os._exit(1)
+
+
 def worker_count(workers: int, memory_mb: int | None) -> int:
     if workers < 1:
         raise UserError(f"--workers {workers}: expected 1 or more")
     return workers if memory_mb is None else max(1, min(workers, memory_mb // WORKER_MB))
+
+
+@contextmanager
+def full_disk_told() -> Iterator[None]:
+    """A full disk becomes a message that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFull(
+            f"{error.filename or 'the results'}: {error.strerror}; every finished file is kept. Make room, or choose "
+            "another disk, and run the same command again"
+        ) from None
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Half-written files of builds that were killed (capture/files.py names them by process); others stay."""
+    for path in folder.glob(".*.part.*"):
+        number = path.name.split(".part.")[0].rsplit(".", 1)[-1]
+        if number.isdigit() and not Path(f"/proc/{number}").exists():
+            path.unlink(missing_ok=True)
