@@ -20,6 +20,7 @@ from . import (
     dataset_regions,
     dataset_virtual,
     demo,
+    dfdn_command,
     dictionary_command,
     doctor,
     face_model_commands,
@@ -91,7 +92,12 @@ train = App(name="train", help="Make the networks that come with mesoface, or be
 train.command(train_command.landmarks)
 train.command(train_command.emotion)
 train.command(train_command.appearance)
+train.command(dfdn_command.dfdn)
 app.command(train)
+
+model = App(name="model", help="Trained networks.")
+model.command(dfdn_command.export)
+app.command(model)
 
 dataset = App(name="dataset", help="Datasets: from scans to patches, PCA basis and shards for training.")
 for _command in (
