@@ -23,6 +23,7 @@ from . import (
     dfdn_command,
     dictionary_command,
     doctor,
+    evaluate_command,
     face_model_commands,
     geometry_command,
     import_command,
@@ -31,6 +32,7 @@ from . import (
     rig_commands,
     serve_command,
     studio_commands,
+    synthesize_command,
     take_commands,
     target_commands,
     train_command,
@@ -50,6 +52,8 @@ app.command(geometry_command.geometry)
 app.command(reconstruct_command.reconstruct)
 app.command(import_command.import_folder, name="import")
 app.command(proxy_command.proxy)
+app.command(synthesize_command.synthesize)
+app.command(evaluate_command.evaluate_network, name="evaluate")
 
 take = App(name="take", help="Takes: look, verify, continue, shoot again, close, hand on.")
 take.command(take_commands.list_takes, name="list")

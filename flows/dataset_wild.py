@@ -11,7 +11,8 @@ from ..dataset.patch_sampling import SamplingOptions
 from ..dataset.patch_shards import write_shard
 from ..dataset.wild_patches import cut_wild_patches, read_wild_face
 from .dataset_stages import PATCHES_FILE, ModelInUse, stage_outputs
-from .proxy_command import Detector, Prior, find_detector, find_images, find_prior, result_names, run_batch, weights_of
+from .picture_batch import result_names
+from .proxy_command import Detector, Prior, find_detector, find_images, find_prior, run_batch, weights_of
 from .proxy_stage import LEAST_FACE_PX, ProxyTools
 from .stage import Stage, run_stage
 

@@ -1,27 +1,24 @@
 """`mesoface proxy`: from a photograph, or a folder of them, to fitted face models with maps and light."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.markup import escape
 
 from ..capture.errors import UserError
-from ..capture.files import sha256_file, write_json
+from ..capture.files import sha256_file
 from ..reconstruct.expression_prior import ExpressionPrior
 from ..reconstruct.face_load import load_face_model
 from ..reconstruct.face_model import FaceModel
 from ..reconstruct.landmark_models import data_folder
 from ..reconstruct.landmarks import LandmarkDetector
 from ..reconstruct.photo import REFUSED, SUFFIXES
+from .picture_batch import Batch, run_pictures, tell_batch, tell_result
 from .proxy_stage import LEAST_FACE_PX, ProxyTools, run_proxy
 from .stage import StageResult
-from .studio_commands import progress_display
 
 console = Console()
 
-FAILURES_FILE = "failures.json"
 DICTIONARY_FILE = "dictionary.h5"
 """In the data folder."""
 SIZES = (512, 8192)
@@ -29,14 +26,6 @@ LANDMARK_SUFFIXES = (".pts", ".json")
 
 Prior = Literal["emotion", "facs", "both", "none"]
 Detector = Literal["network", "mediapipe", "dlib"]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What became of the pictures of a folder. `failures`: file name and reason."""
-
-    done: dict[str, StageResult]
-    failures: tuple[tuple[str, str], ...]
 
 
 def proxy(
@@ -113,34 +102,21 @@ def proxy(
     if not source.is_dir():
         with console.status(f"fitting {source.name}"):
             result = run_proxy(source, out / source.stem, tools, landmarks, force=force)
-        return _tell(result)
+        return tell_result(console, "proxy", result)
     batch = run_batch(images, out, tools, landmarks, force=force)
-    return _tell_batch(batch, out)
+    return tell_batch(console, batch, out)
 
 
 def run_batch(
     images: list[Path], out: Path, tools: ProxyTools, landmarks: Path | None = None, *, force: bool = False
 ) -> Batch:
     """All pictures, whatever happens to one; failures go to out/failures.json (removed when there are none)."""
-    done: dict[str, StageResult] = {}
-    failures: list[tuple[str, str]] = []
-    names = result_names(images)
-    with progress_display() as progress:
-        task = progress.add_task("proxies", total=len(images))
-        for image in images:
-            progress.update(task, description=image.name[:28])
-            try:
-                points = None if landmarks is None else landmarks_beside(image, landmarks)
-                done[image.name] = run_proxy(image, out / names[image], tools, points, force=force)
-            except UserError as error:
-                failures.append((image.name, str(error)))
-            except (OSError, MemoryError, ArithmeticError, ValueError, RuntimeError, LookupError) as error:
-                # a picture that breaks something of ours must not cost the others
-                failures.append((image.name, f"{image}: unexpected {type(error).__name__}: {error}"))
-            progress.advance(task)
-        progress.update(task, description="done")
-    _write_failures(out, len(images), failures)
-    return Batch(done, tuple(failures))
+
+    def one(image: Path, folder: Path) -> StageResult:
+        points = None if landmarks is None else landmarks_beside(image, landmarks)
+        return run_proxy(image, folder, tools, points, force=force)
+
+    return run_pictures(images, out, "proxies", one)
 
 
 def find_images(source: Path) -> list[Path]:
@@ -159,14 +135,6 @@ def find_images(source: Path) -> list[Path]:
     if not found:
         raise UserError(f"{source}: holds no picture; expected {', '.join(SUFFIXES)} files directly in this folder")
     return found
-
-
-def result_names(images: list[Path]) -> dict[Path, str]:
-    """Name of each picture's folder: its stem, with the suffix where two pictures share it."""
-    stems = [image.stem.lower() for image in images]
-    return {
-        image: image.stem if stems.count(image.stem.lower()) == 1 else image.name.replace(".", "_") for image in images
-    }
 
 
 def landmarks_beside(image: Path, folder: Path) -> Path:
@@ -222,40 +190,3 @@ def find_prior(kind: Prior, model: FaceModel, file: Path | None) -> tuple[Expres
     from ..model.expression_dictionary import load_dictionary
 
     return DictionaryPrior(load_dictionary(path), model, kind=kind), sha256_file(path)
-
-
-def _tell(result: StageResult) -> int:
-    if result.reused:
-        console.print(f"{escape(str(result.folder))} is up to date", soft_wrap=True)
-    elif result.why:
-        console.print(f"made again: {escape(result.why)}", soft_wrap=True)
-    for text in result.warnings:
-        console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
-    words = f"proxy: {escape(str(result.folder))}, report: {escape(str(result.folder / 'report.html'))}"
-    console.print(words, soft_wrap=True)
-    return 1 if result.warnings else 0
-
-
-def _tell_batch(batch: Batch, out: Path) -> int:
-    fresh = sum(not result.reused for result in batch.done.values())
-    warned = sum(bool(result.warnings) for result in batch.done.values())
-    kept = len(batch.done) - fresh
-    console.print(
-        f"{fresh} made, {kept} up to date, {len(batch.failures)} failed; {warned} with warnings", soft_wrap=True
-    )
-    for _, reason in batch.failures[:20]:
-        console.print(f"[red]failed:[/] {escape(reason)}", soft_wrap=True)
-    if batch.failures:
-        console.print(f"reasons: {escape(str(out / FAILURES_FILE))}", soft_wrap=True)
-    if not batch.done:
-        return 2
-    return 1 if batch.failures else 0
-
-
-def _write_failures(out: Path, count: int, failures: list[tuple[str, str]]) -> None:
-    path = out / FAILURES_FILE
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    entries = [{"image": image, "reason": reason} for image, reason in failures]
-    write_json(path, {"format": "mesoface-failures", "schema_version": 1, "pictures": count, "failures": entries})

@@ -11,6 +11,7 @@ from .dfdn_data import parts
 from .dfdn_losses import discriminator_loss, generator_loss, geometry_loss, texel_weights
 from .dfdn_parallel import Ranks, average_gradients
 from .dfdn_state import TrainingState
+from .patch_blend import out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -148,9 +149,3 @@ class Stepper:
             f"out of memory: batches of {size} are computed in {self.state.chunks} parts from now on; "
             "slower, with the same result but for batch normalisation"
         )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or not."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text

@@ -17,7 +17,8 @@ from mesoface.capture.errors import UserError
 from mesoface.capture.files import write_json
 from mesoface.flows import proxy_stage
 from mesoface.flows.cli import main
-from mesoface.flows.proxy_command import find_images, result_names, run_batch
+from mesoface.flows.picture_batch import result_names
+from mesoface.flows.proxy_command import find_images, run_batch
 from mesoface.flows.proxy_stage import ProxyTools, run_proxy
 from mesoface.flows.stage import read_stage
 from mesoface.reconstruct.landmark_files import write_landmark_json, write_pts
