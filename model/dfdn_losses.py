@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from .dfdn_presets import Gan, Preset
 
-HUBER = 0.1
+HUBER = 0.5
 SLOPE_STEP = 2
 """Texels between the heights whose difference is a slope."""
 SLOPE_GAIN = 4.0

@@ -60,8 +60,8 @@ class Preset:
     disc_channels: tuple[int, ...] = (64, 128, 256, 512)
     disc_padding: int = 2
     distance: Literal["l1", "huber"] = "l1"
-    """Of Eq. 10. huber: quadratic below a tenth of the height scale; its minimum is nearer to the mean, that of l1 is
-    the median."""
+    """Of Eq. 10. huber: quadratic below half of the height scale; its minimum is nearer to the mean, that of l1 is the
+    median."""
     lambda_: float = 100.0
     eta: float = 0.5
     weight_pca: float = 1.0
