@@ -29,7 +29,7 @@ from ..reconstruct.scan_source import ScanSource
 from ..reconstruct.uv_charts import UvCharts
 from .stage import STAGE_FILE, Stage, StageResult, run_stage
 
-UV_CODE, PATCHES_CODE = 2, 1
+UV_CODE, PATCHES_CODE = 3, 1
 PATCHES_FILE = "patches.h5"
 OWN_LICENCE = "own scan"
 
