@@ -11,12 +11,13 @@ from ..reconstruct.calibrate import CalibrationRun, calibrate_takes
 from ..reconstruct.calibration_take import read_calibration_take
 from ..reconstruct.rig_files import FORMAT, RIG_FILE
 from .calibrate_report import write_calibration_report
+from .json_output import json_result
 from .studio_commands import progress_display
 
 console = Console()
 
 
-def calibrate(*takes: Path, out: Path, rig: Path | None = None, force: bool = False) -> int:
+def calibrate(*takes: Path, out: Path, rig: Path | None = None, force: bool = False, json: bool = False) -> int:
     """Calibrate cameras, flashes, flat fields, colours and polarisers from calibration takes.
 
     A board take gives the cameras; sphere, flat, chart and dark takes add flashes, flat fields, intensities,
@@ -34,25 +35,33 @@ def calibrate(*takes: Path, out: Path, rig: Path | None = None, force: bool = Fa
         Corrected rig.toml that takes the place of the takes' own (board size, exchanged serial numbers or channels).
     force
         Replace the cameras of an earlier calibration in `out`.
+    json
+        One JSON object on standard output.
     """
     if not takes:
         raise UserError("no takes given; give their folders, for example: mesoface calibrate board1 --out calibration")
     corrected = None if rig is None else load_rig(rig)
     opened = [read_calibration_take(folder, corrected) for folder in takes]
     _check_out(out, any(take.kind == "board" for take in opened), force)
-    with progress_display() as progress:
-        task = progress.add_task("starting", total=None)
+    with json_result(json) as result:
+        with progress_display() as progress:
+            task = progress.add_task("starting", total=None)
 
-        def tell(what: str, done: int, total: int) -> None:
-            progress.update(task, description=what, completed=done, total=total)
+            def tell(what: str, done: int, total: int) -> None:
+                progress.update(task, description=what, completed=done, total=total)
 
-        def report(run: CalibrationRun, folder: Path) -> None:
-            tell("report", 0, 1)
-            write_calibration_report(folder / "report.html", run, opened)
+            def report(run: CalibrationRun, folder: Path) -> None:
+                tell("report", 0, 1)
+                write_calibration_report(folder / "report.html", run, opened)
 
-        run = calibrate_takes(opened, out, tell, report)
-    _tell(run, out)
-    return 1 if run.warnings else 0
+            run = calibrate_takes(opened, out, tell, report)
+        _tell(run, out)
+        result.update(
+            out=out, cameras=list(run.calibrated.cameras), lights=list(run.lights.lights) if run.lights else [],
+            flat_fields=list(run.flats), intensities=list(run.intensities), polarisers=list(run.polarisers),
+            colours=list(run.colours), warnings=list(run.warnings), report=out / "report.html",
+        )  # fmt: skip
+        return 1 if run.warnings else 0
 
 
 def _check_out(out: Path, has_board: bool, force: bool) -> None:

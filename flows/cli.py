@@ -1,20 +1,16 @@
 """The `mesoface` command: wiring, errors and exit codes. The commands themselves live beside this file.
 
-Exit codes: 0 done; 1 a check found something wrong; 2 bad input (one clear message); 130 interrupted (run again to
-continue).
+Exit codes, settings and the log of a run: run_command.py; for users: docs/commands.md.
 """
 
 import sys
 
-from cyclopts import App, CycloptsError
-from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
+from cyclopts import App, Parameter
 
-from ..capture.errors import UserError
 from . import (
     calibrate_command,
     capture_commands,
+    config_command,
     dataset_command,
     dataset_import,
     dataset_regions,
@@ -25,6 +21,7 @@ from . import (
     doctor,
     evaluate_command,
     face_model_commands,
+    flows_command,
     geometry_command,
     import_command,
     proxy_command,
@@ -34,15 +31,22 @@ from . import (
     studio_commands,
     synthesize_command,
     take_commands,
+    take_show,
     target_commands,
     train_command,
 )
+from .run_command import run_command
 
 app = App(
     name="mesoface",
-    help="From the shutter to skin detail: capture, reconstruction and synthesis of faces in millimetres.",
+    help=(
+        "From the shutter to skin detail: capture, reconstruction and synthesis of faces in millimetres.\n\n"
+        "Every command also takes --config FILE (settings; default mesoface.toml in this folder) and --no-log (write "
+        "no log file of this run)."
+    ),
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative_iterable=()),
 )
 app.command(demo.demo)
 app.command(doctor.doctor)
@@ -56,10 +60,10 @@ app.command(synthesize_command.synthesize)
 app.command(evaluate_command.evaluate_network, name="evaluate")
 
 take = App(name="take", help="Takes: look, verify, continue, shoot again, close, hand on.")
-take.command(take_commands.list_takes, name="list")
+take.command(take_show.list_takes, name="list")
 for _command in (
-    take_commands.show,
-    take_commands.verify,
+    take_show.show,
+    take_show.verify,
     take_commands.resume,
     take_commands.reshoot,
     take_commands.close,
@@ -125,34 +129,19 @@ dictionary.command(dictionary_command.query)
 app.command(dictionary)
 
 
+config = App(name="config", help="Settings: files, environment, and what comes of them.")
+config.command(config_command.show)
+app.command(config)
+
+app.register_install_completion_command(help="Install completion by the Tab key for bash, zsh or fish.")
+
+app.command(flows_command.flows_app())
+app.command(flows_command.ui)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Errors a user can mend are one message on standard error."""
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    try:
-        result = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
-    except CycloptsError:
-        return 2
-    except ValidationError as error:
-        for problem in error.errors():
-            where = "-".join(str(part) for part in problem["loc"])
-            errors.print(f"[bold red]error:[/] {escape(where)}: {escape(problem['msg'])}, found {problem['input']!r}")
-        return 2
-    except UserError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}")
-        return 2
-    except (KeyboardInterrupt, SystemError) as error:
-        if not _is_interruption(error):
-            raise
-        errors.print("interrupted; every finished file is kept, run the same command again to continue")
-        return 130
-    return result if isinstance(result, int) else 0
-
-
-def _is_interruption(error: BaseException | None) -> bool:
-    """Ctrl-C, also when it struck inside a compiled kernel, which turns it into the cause of a SystemError."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
+    """Run the command line; returns the exit code. Whatever goes wrong is one message on standard error."""
+    return run_command(app, sys.argv[1:] if arguments is None else arguments)
 
 
 if __name__ == "__main__":

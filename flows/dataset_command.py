@@ -1,7 +1,7 @@
 """`mesoface dataset`: from scans to shards that a trainer can trust."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ from .dataset_card import write_card
 from .dataset_jobs import ScanJob, full_disk_told, remove_abandoned, run_jobs, worker_count
 from .dataset_stages import model_in_use
 from .dataset_wild import run_wild
+from .json_output import json_result
 from .proxy_command import Prior
 from .proxy_stage import LEAST_FACE_PX
 from .studio_commands import progress_display
@@ -54,6 +55,7 @@ def build(
     shares: str = "80,10,10",
     workers: int = 1,
     memory_mb: int | None = None,
+    json: bool = False,
 ) -> int:
     """Build a dataset from takes or rendered scans: reconstruct, register to UV, cut patches, shards, PCA, card.
 
@@ -110,6 +112,8 @@ def build(
         Scans at the same time, each a process of up to 2.5 GB.
     memory_mb
         Fewer workers when they would need more than this.
+    json
+        One JSON object on standard output.
     """
     registration = with_regions(
         RegistrationOptions(size=size, texture=texture), lips=lips, brows=brows, eyelids=eyelids
@@ -129,49 +133,53 @@ def build(
     ]  # fmt: skip
     if wild is not None and not wild_licence:
         raise UserError("--wild: say under which terms the photographs may be used, with --wild-licence")
-    done, failures, told = run_jobs(jobs, worker_count(workers, memory_mb))
-    if wild is not None:
-        used = model_in_use(load_face_model(face_model), size)
-        found, failed = run_wild(
-            wild,
-            scans / "wild",
-            used,
-            sampling,
-            seed,
-            licence=wild_licence,
-            prior=prior,
-            dictionary=dictionary,
-            min_face=min_face,
-        )
-        done, failures = [*done, *found], {**failures, **failed}
-    for text in told:
-        console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
-    for name, reason in failures.items():
-        console.print(f"[red]left out:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
-    faces = [read_face_patches(path) for path in sorted(done)]
-    parameters: dict[str, Any] = {"size": size, "patch": patch, "count": count, "texture": texture, "seed": seed}
-    remove_abandoned(out)
-    with full_disk_told(), progress_display() as progress:
-        task = progress.add_task("shards", total=None)
+    with json_result(json) as result:
+        done, failures, told = run_jobs(jobs, worker_count(workers, memory_mb))
+        if wild is not None:
+            used = model_in_use(load_face_model(face_model), size)
+            found, failed = run_wild(
+                wild,
+                scans / "wild",
+                used,
+                sampling,
+                seed,
+                licence=wild_licence,
+                prior=prior,
+                dictionary=dictionary,
+                min_face=min_face,
+            )
+            done, failures = [*done, *found], {**failures, **failed}
+        for text in told:
+            console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+        for name, reason in failures.items():
+            console.print(f"[red]left out:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
+        faces = [read_face_patches(path) for path in sorted(done)]
+        parameters: dict[str, Any] = {"size": size, "patch": patch, "count": count, "texture": texture, "seed": seed}
+        remove_abandoned(out)
+        with full_disk_told(), progress_display() as progress:
+            task = progress.add_task("shards", total=None)
 
-        def shown(what: str, finished: int, total: int) -> None:
-            progress.update(task, description=what, completed=finished, total=total)
+            def shown(what: str, finished: int, total: int) -> None:
+                progress.update(task, description=what, completed=finished, total=total)
 
-        index = assemble(
-            faces, out, out.resolve().name, failures=failures, parameters=parameters, shares=split_shares, seed=seed,
-            progress=shown,
-        )  # fmt: skip
-        if index.count() >= 2:
-            fit_basis(out, index, min(COMPONENTS, train_count(out, index)), seed, shown)
-        shown("card", 0, 1)
-        write_card(out, index, _registration_facts([job.results for job in jobs]))
-    print_counts(out, index)
-    console.print(f"card: {escape(str(out / 'card.html'))}", soft_wrap=True)
-    return 1 if failures else 0
+            index = assemble(
+                faces, out, out.resolve().name, failures=failures, parameters=parameters, shares=split_shares,
+                seed=seed, progress=shown,
+            )  # fmt: skip
+            if index.count() >= 2:
+                fit_basis(out, index, min(COMPONENTS, train_count(out, index)), seed, shown)
+            shown("card", 0, 1)
+            write_card(out, index, _registration_facts([job.results for job in jobs]))
+        print_counts(out, index)
+        result.update(_facts(index, read_split(out)), folder=out, card=out / "card.html", warnings=list(told))
+        console.print(f"card: {escape(str(out / 'card.html'))}", soft_wrap=True)
+        return 1 if failures else 0
 
 
 def info(folder: Path, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> int:
     """What a dataset holds: patches, subjects, splits, scale, licences.
+
+    Example: mesoface dataset info datasets/first
 
     Parameters
     ----------
@@ -182,12 +190,7 @@ def info(folder: Path, *, as_json: Annotated[bool, Parameter(name="--json")] = F
     """
     index, split = read_index(folder), read_split(folder)
     if as_json:
-        facts = {
-            "name": index.name, "face_model": index.face_model, "patches": index.count(), "wild": index.count("wild"),
-            "shards": len(index.shards), "split": {name: list(split[name]) for name in SPLITS},
-            "height_scale_mm": index.height_scale_mm, "texel_mm": index.texel_mm, "failures": dict(index.failures),
-        }  # fmt: skip
-        console.print_json(json.dumps(facts))
+        console.print_json(json.dumps(_facts(index, split)))
         return 0
     print_counts(folder, index)
     for name in SPLITS:
@@ -197,25 +200,33 @@ def info(folder: Path, *, as_json: Annotated[bool, Parameter(name="--json")] = F
     return 0
 
 
-def verify(folder: Path) -> int:
+def verify(folder: Path, *, json: bool = False) -> int:
     """Compare every byte of a dataset with what was written. Exit code 1: something is missing, truncated or altered.
+
+    Example: mesoface dataset verify datasets/first
 
     Parameters
     ----------
     folder
         Folder of the dataset.
+    json
+        One JSON object on standard output.
     """
     index = read_index(folder)
-    problems = verify_shards(folder, index)
-    for problem in problems:
-        console.print(f"[red]{escape(problem)}[/]", soft_wrap=True)
-    if not problems:
-        console.print(f"{len(index.shards)} shards with {index.count()} patches are as they were written")
+    with json_result(json) as result:
+        problems = verify_shards(folder, index)
+        result.update(folder=folder, shards=len(index.shards), patches=index.count(), problems=list(problems))
+        for problem in problems:
+            console.print(f"[red]{escape(problem)}[/]", soft_wrap=True)
+        if not problems:
+            console.print(f"{len(index.shards)} shards with {index.count()} patches are as they were written")
     return 1 if problems else 0
 
 
 def pca(folder: Path, *, components: int = COMPONENTS, seed: int = 0) -> int:
     """Fit the displacement basis of a dataset's training patches anew.
+
+    Example: mesoface dataset pca datasets/first --components 64
 
     Parameters
     ----------
@@ -243,6 +254,8 @@ def pca(folder: Path, *, components: int = COMPONENTS, seed: int = 0) -> int:
 
 def card(folder: Path, *, scans: Path | None = None) -> int:
     """Write the dataset card again: mosaics, histograms, spectra, regions, subjects, licences.
+
+    Example: mesoface dataset card datasets/first --scans scans
 
     Parameters
     ----------
@@ -276,6 +289,15 @@ def print_counts(folder: Path, index: DatasetIndex) -> None:
         f"99.9 % of displacement within {index.height_scale_mm:.2f} mm",
         soft_wrap=True,
     )
+
+
+def _facts(index: DatasetIndex, split: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What a dataset holds, as JSON."""
+    return {
+        "name": index.name, "face_model": index.face_model, "patches": index.count(), "wild": index.count("wild"),
+        "shards": len(index.shards), "split": {name: list(split[name]) for name in SPLITS},
+        "height_scale_mm": index.height_scale_mm, "texel_mm": index.texel_mm, "failures": dict(index.failures),
+    }  # fmt: skip
 
 
 def _check_sizes(size: int, patch: int, count: int) -> None:

@@ -25,6 +25,8 @@ LINE_PX = 20
 def regions(*, out: Path, face_model: str = "procedural", size: int = 512, force: bool = False) -> int:
     """Draw a face model's regions and the two training areas as they lie in its texture space.
 
+    Example: mesoface dataset regions --out regions.png
+
     Parameters
     ----------
     out

@@ -18,7 +18,7 @@ from . import html
 from .capture_run import run_session
 from .demo_dataset import dataset_parts, demo_dataset
 from .demo_geometry import demo_calibration, demo_reconstruction, geometry_parts
-from .demo_proxy import demo_proxies, proxy_parts
+from .demo_proxy import demo_faces, detail_parts, proxy_parts
 from .scan_report import (
     check_rows,
     close_ups,
@@ -37,7 +37,7 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
     Today: render a scan of 23 exposures with exact truth, check it; shoot it as a take with simulated cameras and
     lights, verify and judge the take; calibrate the rig on a rendered board; reconstruct depth, normals and
     displacement from the take's raw files; cut it into a dataset; render a portrait; fit a face model to it and to a
-    real photograph.
+    real photograph, and predict their skin detail.
     Interrupted, it continues.
 
     Example: mesoface demo --out demo --size medium
@@ -69,8 +69,8 @@ def demo(*, out: Path = Path("demo"), size: str = "small", subject: int = 1, exp
             yaw_deg=25.0, pitch_deg=6.0, seed=5,
         )  # fmt: skip
         write_portrait(view, portrait)
-    with console.status("proxies"):
-        demo_proxies(out, portrait)
+    with console.status("proxies and detail"):
+        demo_faces(out, portrait)
         passed = _write_report(out, scan, take, portrait, subject, time.monotonic() - started)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True)
     return 0 if passed else 1
@@ -134,6 +134,7 @@ def _write_report(out: Path, scan: Path, take: Path, portrait: Path, subject: in
         html.heading("Portrait: the same head under other light", "A stand-in for a photograph, with truth."),
         html.gallery([("portrait", picture[..., ::-1]), ("true relief", relief(normal))], 420),
         *proxies,
+        *detail_parts(out),
     ]
     write_text(out / "report.html", html.page("Mesoface demo", parts))
     quality = read_quality(take)

@@ -1,4 +1,4 @@
-"""The demo's proxies: of the virtual portrait, whose shape is known, and of a real photograph."""
+"""The demo's faces from one picture: a virtual portrait, whose truth is known, and a real photograph."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..capture.image_files import write_png
+from ..capture.image_files import read_tiff, write_png
+from ..dataset.portrait_maps import open_portrait, portrait_maps
+from ..model.dfdn_model import load_dfdn
+from ..reconstruct.detail_truth import band
 from ..reconstruct.face_load import load_face_model
 from ..reconstruct.face_model import FACE_REGIONS
 from ..reconstruct.head import subject_coefficients
 from ..reconstruct.proxy_files import read_proxy
+from ..reconstruct.uv_charts import uv_charts
 from . import html
+from .pictures import map_with_scale, shrink
 from .proxy_command import find_detector, weights_of
-from .proxy_stage import ProxyTools, run_proxy
+from .proxy_stage import ProxyTools
+from .synthesize_stage import DETAIL, PROXY, SynthesisTools, run_synthesis
 
 PHOTO_LEAST_PX = 80
 """The sample photograph's face is 92 px across: enough for a proxy, too little for skin."""
@@ -21,20 +27,30 @@ MOST_MM = 6.0
 """Mean distance between fitted and true face, moved and scaled onto each other, that a demo may have."""
 
 
-def demo_proxies(out: Path, portrait: Path) -> None:
-    """out/proxies/portrait from the portrait's own landmarks; out/proxies/photo by the landmark network."""
+SIZE, EDGE_MM = 1024, 1.0
+"""Of the displacement maps and the detailed meshes: the demo's pictures hold no more."""
+BAND_MM = (1.0, 8.0)
+
+
+def demo_faces(out: Path, portrait: Path) -> None:
+    """Proxy and detail of out/portrait with its own landmarks, and of a photograph by the landmark network.
+
+    Results go to out/faces/NAME/proxy and out/faces/NAME/detail.
+    """
     import skimage.data
 
+    network = load_dfdn()
     tools = ProxyTools(
-        load_face_model("procedural"), 1024, find_detector("network", None), least_face_px=1,
+        load_face_model("procedural"), SIZE, find_detector("network", None), least_face_px=1,
         detector_id=weights_of("network", None),
     )  # fmt: skip
-    run_proxy(portrait / "portrait.png", out / "proxies/portrait", tools, portrait / "truth.json")
+    synthesis = SynthesisTools([network], [f"shipped: {network.about.trained_on}"], tools, SIZE, edge_mm=EDGE_MM)
+    run_synthesis(portrait / "portrait.png", out / "faces/portrait", synthesis, portrait / "truth.json")
     photo = out / "photo.png"
     if not photo.is_file():
         write_png(photo, skimage.data.astronaut())
     tools.least_face_px = PHOTO_LEAST_PX
-    run_proxy(photo, out / "proxies/photo", tools)
+    run_synthesis(photo, out / "faces/photo", synthesis)
 
 
 def shape_error_mm(out: Path, subject: int) -> float:
@@ -43,7 +59,7 @@ def shape_error_mm(out: Path, subject: int) -> float:
     The true expression is taken from the fit, so identity alone is judged; similarity transforms do not count.
     """
     model = load_face_model("procedural")
-    proxy = read_proxy(out / "proxies/portrait")
+    proxy = read_proxy(out / "faces/portrait" / PROXY)
     alpha = subject_coefficients(model, subject)[0]
     face = np.isin(model.regions, FACE_REGIONS)
     found = model.shape_mm(proxy.alpha, proxy.beta)[face].astype(np.float64)
@@ -63,7 +79,7 @@ def proxy_parts(out: Path, subject: int) -> tuple[list[str], bool]:
         ("portrait", "virtual portrait"),
         ("photo", "a real photograph: astronaut, NASA, public domain"),
     ):
-        folder = out / "proxies" / name
+        folder = out / "faces" / name / PROXY
         content = json.loads((folder / "proxy.json").read_text(encoding="utf-8"))
         pose = ", ".join(f"{key} {value:+.0f}" for key, value in content["pose_deg"].items())
         rows.append([words, pose, f"{content['confidence']:.2f}", (folder / "report.html").relative_to(out).as_posix()])
@@ -81,3 +97,41 @@ def proxy_parts(out: Path, subject: int) -> tuple[list[str], bool]:
         html.table([["shape of the portrait's proxy against the truth", f"{error_mm:.2f} mm mean{verdict}"]]),
         html.gallery(pictures, 420),
     ], passed
+
+
+def detail_parts(out: Path) -> list[str]:
+    """What the demo's report shows of the detail, the portrait's beside its truth."""
+    model, folder = load_face_model("procedural"), out / "faces/portrait"
+    truth = portrait_maps(open_portrait(out / "portrait"), model, uv_charts(model, SIZE), proxy=folder / PROXY)
+    found_mm = read_tiff(folder / DETAIL / "displacement_mm.tif")[0]
+    shortest = max(BAND_MM[0], 2 * truth.texel_mm)
+    ours, true = (
+        band(field, truth.valid, shortest, BAND_MM[1], truth.texel_mm)[truth.valid].astype(np.float64)
+        for field in (found_mm, truth.displacement_mm)
+    )
+    error, zero = (1000 * float(np.sqrt(np.mean(x**2))) for x in (ours - true, true))
+    rows, columns = np.nonzero(truth.valid)
+    window = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+    maps = [(words, map_with_scale(shrink(np.where(truth.valid, field, np.nan)[window], 420), "mm", True, 0.3))
+            for words, field in (("predicted", found_mm), ("true displacement", truth.displacement_mm))]  # fmt: skip
+    again = []
+    for name in ("portrait", "photo"):
+        picture = cv2.imread(str(out / "faces" / name / DETAIL / "rerender.png"))
+        assert picture is not None
+        again.append((f"{name}, re-rendered with the predicted detail", np.ascontiguousarray(picture[..., ::-1])))
+    reports = ", ".join(f"faces/{name}/{DETAIL}/report.html" for name in ("portrait", "photo"))
+    return [
+        html.heading(
+            "Detail: wrinkles from one picture",
+            "Predicted by the network that comes with mesoface, trained on synthetic heads only. With a 3D view: "
+            f"{reports}.",
+        ),
+        html.table(
+            [
+                ["error of the portrait's displacement, 1 to 8 mm", f"{error:.1f} micrometres"],
+                ["that of a zero map", f"{zero:.1f} micrometres"],
+                ["correlation with the truth", f"{np.corrcoef(ours, true)[0, 1]:.2f}"],
+            ]
+        ),
+        html.gallery([*maps, *again], 420),
+    ]

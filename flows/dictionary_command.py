@@ -1,9 +1,10 @@
 """`mesoface dictionary ...`: build the expression dictionary of a face model, and ask it about a picture."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -70,7 +71,7 @@ def query(
     face_model: str = "procedural",
     landmarks: Path | None = None,
     prior: Literal["emotion", "facs", "both"] = "both",
-    k: int = 1,
+    k: Annotated[int, Parameter(name=("--k", "-k"))] = 1,
     weighting: Literal["distance", "uniform"] = "distance",
     emotion_weights: Path | None = None,
 ) -> None:

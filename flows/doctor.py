@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .doctor_extras import extras, folders, networks, torch_device
 from .doctor_probes import (
     Finding,
     cameras,
-    eos_reader,
     face_models,
     graphics_card,
     library_with_cuda,
@@ -35,13 +35,15 @@ PROBES: dict[str, Probe] = {
     "Mitsuba": mitsuba_scalar,
     "Mitsuba LLVM": mitsuba_llvm,
     "graphics card": graphics_card,
-    "torch CUDA": lambda: library_with_cuda("torch", "torch.cuda.is_available()"),
+    "torch device": torch_device,
+    "networks": networks,
     "pycolmap CUDA": lambda: library_with_cuda("pycolmap", "pycolmap.has_cuda"),
     "serial ports": serial_ports,
     "cameras": cameras,
     "machine": machine,
     "face models": face_models,
-    "eos-py": eos_reader,
+    "extras": extras,
+    "folders": folders,
 }
 """Each asks one thing and lets whatever may crash or hang do so in a process of its own, with a time limit."""
 
@@ -72,7 +74,7 @@ def healthy(findings: list[Finding]) -> bool:
 
 
 def doctor(*, json: bool = False) -> int:
-    """Check this machine: libraries, renderer, graphics card, trigger box, cameras, memory, disk, face models.
+    """Check this machine: libraries, renderer, graphics card, networks, trigger box, cameras, memory, disk, folders.
 
     Nothing is changed, and no camera or port is opened. `optional` is something that mesoface works without.
     Exit code 1 when something that it needs is missing or broken, else 0.

@@ -196,7 +196,7 @@ def mitsuba_llvm() -> list[Finding]:
 def graphics_card() -> list[Finding]:
     """NVIDIA cards, as their driver names them."""
     program = shutil.which("nvidia-smi")
-    advice = "Nothing needs one yet. With an NVIDIA card: install its driver, so that nvidia-smi works."
+    advice = "Training is slower without one. With an NVIDIA card: install its driver, so that nvidia-smi works."
     if program is None:
         return [Finding("graphics card", "optional", "no nvidia-smi", advice)]
     answer = ask([program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"])
@@ -217,7 +217,8 @@ def library_with_cuda(library: str, question: str) -> list[Finding]:
     if answer is None:
         return [Finding(name, "optional", why, f"{library} is installed but does not work; install it again.")]
     version, works = answer
-    return [Finding(name, "ok" if works else "optional", f"{version}, {'with' if works else 'without'} CUDA")]
+    advice = "" if works else f"{library} works on the CPU; only its CUDA build uses an NVIDIA card."
+    return [Finding(name, "ok" if works else "optional", f"{version}, {'with' if works else 'without'} CUDA", advice)]
 
 
 def serial_ports() -> list[Finding]:
@@ -280,11 +281,3 @@ def face_models(folder: Path = Path()) -> list[Finding]:
     names = ", ".join(["procedural (built in)", *found[:5], *(["..."] if len(found) > 5 else [])])
     advice = "" if found else "Others (BFM, ICT-FaceKit, eos) are named by their path: mesoface face-model info PATH"
     return [Finding("face models", "ok", names, advice)]
-
-
-def eos_reader() -> list[Finding]:
-    """eos-py, which reads the Surrey model's .bin files."""
-    version = installed_version("eos-py")
-    if version is None:
-        return [Finding("eos-py", "optional", "not installed", "Only eos .bin files need it: pip install eos-py")]
-    return [Finding("eos-py", "ok", version)]

@@ -43,7 +43,7 @@ def evaluate_network(
     baseline_from: Path | None = None,
     batch: int = BATCH,
     limit: int | None = None,
-    device: str = "",
+    device: str = "auto",
     json: bool = False,
 ) -> int:
     """Score a trained network on scan patches: micrometres, normals, bands of wavelengths, region, expression, yaw.
@@ -71,7 +71,7 @@ def evaluate_network(
     limit
         At most so many patches, evenly chosen.
     device
-        cpu or cuda; default: cuda where there is one.
+        auto, cpu or cuda; auto takes a GPU if there is one.
     json
         Print evaluate.json instead of a table.
     """

@@ -17,6 +17,7 @@ from ..reconstruct.face_model import UNIT_NAMES, FaceModel
 from ..reconstruct.face_model_file import save_face_model
 from ..reconstruct.face_obj import write_obj, write_ply
 from ..reconstruct.face_preview import describe, expression_sheet, identity_sheet, region_colours, render_face
+from ..reconstruct.studio_options import parse_size
 
 
 def info(path: str, *, json: bool = False) -> None:
@@ -91,6 +92,7 @@ def render(
     identity_seed: int | None = None,
     yaw_deg: float = 0.0,
     pitch_deg: float = 0.0,
+    size: str = "",
     width: int = 640,
     height: int = 800,
     clay: bool = False,
@@ -116,6 +118,8 @@ def render(
         Turn the face to its own left, degrees.
     pitch_deg
         Lift the chin, degrees.
+    size
+        WIDTHxHEIGHT in pixels, in place of --width and --height.
     width
         Picture width in pixels; of one cell for a sheet.
     height
@@ -132,6 +136,8 @@ def render(
     import cv2
 
     suffix = _check_output(out, (".png", ".jpg", ".jpeg"), force)
+    if size:
+        width, height = parse_size(size)
     for label, value in (("width", width), ("height", height)):
         if not 16 <= value <= 8192:
             raise UserError(f"{label} {value}: allowed are 16 to 8192 pixels")

@@ -15,6 +15,8 @@ from ..reconstruct.rig_files import RIG_FILE
 from ..reconstruct.scan_source import ScanSource, open_scan
 from ..reconstruct.stereo_types import StereoOptions
 from .geometry_report import write_geometry_report
+from .json_output import json_result
+from .picture_batch import stage_facts
 from .stage import Stage, StageResult, run_stage
 from .studio_commands import progress_display
 
@@ -38,6 +40,7 @@ def geometry(
     features: bool = True,
     truth: Path | None = None,
     force: bool = False,
+    json: bool = False,
 ) -> int:
     """Reconstruct depth from the uniform views: depth prior, point cloud, mesh, COLMAP workspace, report.
 
@@ -72,6 +75,8 @@ def geometry(
         Truth folder of the rendered scan that a simulated take shows; adds error maps to the report.
     force
         Make it again although it is valid.
+    json
+        One JSON object on standard output.
     """
     scan = open_scan(source)
     target = out or Path("scans") / scan.name / "geometry"
@@ -79,15 +84,17 @@ def geometry(
         cameras=cameras, refine=refine, features=features, prior=prior, backend=backend, proxy=proxy,
         stereo=StereoOptions(finest_level=resolution),
     )  # fmt: skip
-    result = run_geometry(scan, target, calibration, options, truth, force=force)
-    if result.reused:
-        console.print(f"{escape(str(target))} is up to date", soft_wrap=True)
-    elif result.why:
-        console.print(f"made again: {escape(result.why)}", soft_wrap=True)
-    for text in result.warnings:
-        console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
-    console.print(f"geometry: {escape(str(target))}, report: {escape(str(target / 'report.html'))}", soft_wrap=True)
-    return 1 if result.warnings else 0
+    with json_result(json) as facts:
+        result = run_geometry(scan, target, calibration, options, truth, force=force)
+        facts.update(stage_facts(result))
+        if result.reused:
+            console.print(f"{escape(str(target))} is up to date", soft_wrap=True)
+        elif result.why:
+            console.print(f"made again: {escape(result.why)}", soft_wrap=True)
+        for text in result.warnings:
+            console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+        console.print(f"geometry: {escape(str(target))}, report: {escape(str(target / 'report.html'))}", soft_wrap=True)
+        return 1 if result.warnings else 0
 
 
 def run_geometry(

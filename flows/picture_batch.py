@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -85,6 +86,25 @@ def tell_result(console: Console, name: str, result: StageResult) -> int:
     report = escape(str(result.folder / "report.html"))
     console.print(f"{name}: {escape(str(result.folder))}, report: {report}", soft_wrap=True)
     return 1 if result.warnings else 0
+
+
+def stage_facts(result: StageResult) -> dict[str, Any]:
+    """What became of one picture or scan, for --json."""
+    return {
+        "folder": result.folder,
+        "reused": result.reused,
+        "seconds": round(result.seconds, 3),
+        "warnings": list(result.warnings),
+        "report": result.folder / "report.html",
+    }
+
+
+def batch_facts(batch: Batch) -> dict[str, Any]:
+    """What became of the pictures of a folder, for --json."""
+    return {
+        "done": [{"picture": name, **stage_facts(result)} for name, result in batch.done.items()],
+        "failures": [{"picture": name, "reason": reason} for name, reason in batch.failures],
+    }
 
 
 def _write_failures(out: Path, count: int, failures: list[tuple[str, str]]) -> None:

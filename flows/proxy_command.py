@@ -13,7 +13,8 @@ from ..reconstruct.face_model import FaceModel
 from ..reconstruct.landmark_models import data_folder
 from ..reconstruct.landmarks import LandmarkDetector
 from ..reconstruct.photo import REFUSED, SUFFIXES
-from .picture_batch import Batch, run_pictures, tell_batch, tell_result
+from .json_output import json_result
+from .picture_batch import Batch, batch_facts, run_pictures, stage_facts, tell_batch, tell_result
 from .proxy_stage import LEAST_FACE_PX, ProxyTools, run_proxy
 from .stage import StageResult
 
@@ -42,6 +43,7 @@ def proxy(
     size: int = 2048,
     min_face: int = LEAST_FACE_PX,
     force: bool = False,
+    json: bool = False,
 ) -> int:
     """Fit a face model to a photograph: textured mesh, pose, expression, maps, light, albedo, report.
 
@@ -79,6 +81,8 @@ def proxy(
         Faces smaller than this many pixels across their landmarks are refused: they show no detail of the skin.
     force
         Make valid results again.
+    json
+        One JSON object on standard output.
     """
     if not SIZES[0] <= size <= SIZES[1]:
         raise UserError(f"size is {size}, allowed are {SIZES[0]} to {SIZES[1]} texels")
@@ -99,12 +103,15 @@ def proxy(
         weights_of(detector, detector_file) if needs_detector else "",
         expression_id,
     )
-    if not source.is_dir():
-        with console.status(f"fitting {source.name}"):
-            result = run_proxy(source, out / source.stem, tools, landmarks, force=force)
-        return tell_result(console, "proxy", result)
-    batch = run_batch(images, out, tools, landmarks, force=force)
-    return tell_batch(console, batch, out)
+    with json_result(json) as facts:
+        if not source.is_dir():
+            with console.status(f"fitting {source.name}"):
+                result = run_proxy(source, out / source.stem, tools, landmarks, force=force)
+            facts.update(stage_facts(result))
+            return tell_result(console, "proxy", result)
+        batch = run_batch(images, out, tools, landmarks, force=force)
+        facts.update(batch_facts(batch))
+        return tell_batch(console, batch, out)
 
 
 def run_batch(

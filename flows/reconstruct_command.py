@@ -24,6 +24,8 @@ from ..reconstruct.scan_truth import lights_description
 from ..reconstruct.stereo_types import StereoOptions
 from ..reconstruct.studio_options import StudioOptions
 from .geometry_command import run_geometry
+from .json_output import json_result
+from .picture_batch import stage_facts
 from .reconstruct_report import write_displacement_report, write_normals_report
 from .stage import STAGE_FILE, Stage, StageResult, run_stage
 from .studio_commands import progress_display
@@ -60,6 +62,7 @@ def reconstruct(
     features: bool = True,
     truth: Path | None = None,
     force: bool = False,
+    json: bool = False,
 ) -> int:
     """Reconstruct a scan: geometry, diffuse and specular images, normals, albedo, displacement, reports.
 
@@ -93,23 +96,27 @@ def reconstruct(
         Truth folder of the rendered scan that a simulated take shows.
     force
         Make all stages again.
+    json
+        One JSON object on standard output.
     """
     scan = open_scan(source)
     target = out or Path("scans") / scan.name
     geometry = GeometryOptions(cameras=cameras, features=features, stereo=StereoOptions(finest_level=resolution))
     options = DetailOptions(motion=motion, preset=find_preset(preset), drive=normals)
-    results = run_reconstruction(scan, target, calibration, geometry, options, truth, force=force)
-    told: list[str] = []
-    for result in results:
-        state = "up to date" if result.reused else f"{result.seconds:.0f} s"
-        again = f", made again: {result.why}" if result.why else ""
-        console.print(f"{result.folder.name}: {state}{escape(again)}", soft_wrap=True)
-        told += [text for text in result.warnings if text not in told]
-    for text in told:
-        console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
-    for result in results:
-        console.print(f"report: {escape(str(result.folder / 'report.html'))}", soft_wrap=True)
-    return 1 if told else 0
+    with json_result(json) as facts:
+        results = run_reconstruction(scan, target, calibration, geometry, options, truth, force=force)
+        facts["stages"] = {result.folder.name: stage_facts(result) for result in results}
+        told: list[str] = []
+        for result in results:
+            state = "up to date" if result.reused else f"{result.seconds:.0f} s"
+            again = f", made again: {result.why}" if result.why else ""
+            console.print(f"{result.folder.name}: {state}{escape(again)}", soft_wrap=True)
+            told += [text for text in result.warnings if text not in told]
+        for text in told:
+            console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+        for result in results:
+            console.print(f"report: {escape(str(result.folder / 'report.html'))}", soft_wrap=True)
+        return 1 if told else 0
 
 
 def run_reconstruction(

@@ -1,6 +1,7 @@
 """`mesoface studio ...`: render virtual scans and portraits."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from ..reconstruct.portrait import PortraitOptions, write_portrait
 from ..reconstruct.studio import render_scan
 from ..reconstruct.studio_checks import check_scan
 from ..reconstruct.studio_options import StudioOptions, parse_size
+from .json_output import json_result
 from .scan_report import check_rows, write_scan_report
 
 console = Console()
@@ -196,7 +198,7 @@ def portrait(
     console.print(f"portrait: {out / 'portrait.png'}", soft_wrap=True)
 
 
-def verify(folder: Path) -> int:
+def verify(folder: Path, *, json: bool = False) -> int:
     """Check a rendered scan against itself: maps, cameras, pairs. Exit code 1 when a check fails.
 
     Example: mesoface studio verify scan1
@@ -205,8 +207,13 @@ def verify(folder: Path) -> int:
     ----------
     folder
         A folder made by `studio render`.
+    json
+        One JSON object on standard output.
     """
-    checks = check_scan(folder)
-    for name, value, bound, verdict in check_rows(checks):
-        console.print(f"{name:<58} {value:>16}  (bound {bound})  {verdict}", soft_wrap=True, highlight=False)
+    with json_result(json) as result:
+        checks = check_scan(folder)
+        result["folder"] = folder
+        result["checks"] = [{**asdict(check), "passed": check.passed} for check in checks]
+        for name, value, bound, verdict in check_rows(checks):
+            console.print(f"{name:<58} {value:>16}  (bound {bound})  {verdict}", soft_wrap=True, highlight=False)
     return 0 if all(check.passed for check in checks) else 1

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from ..capture.errors import UserError
 from ..model.detailed_mesh import EDGE_MM
 from ..model.synthesis import BATCH, DetailPredictor
 from ..reconstruct.face_load import load_face_model
-from .picture_batch import run_pictures, tell_batch, tell_result
+from .json_output import json_result
+from .picture_batch import batch_facts, run_pictures, stage_facts, tell_batch, tell_result
 from .proxy_command import Detector, Prior, find_detector, find_images, find_prior, landmarks_beside, weights_of
 from .proxy_stage import LEAST_FACE_PX, ProxyTools
 from .stage import StageResult
@@ -32,7 +35,7 @@ def synthesize(
     size: int = 2048,
     overlap: int = 50,
     batch: int = BATCH,
-    edge: float = EDGE_MM,
+    edge: Annotated[float, Parameter(name=("--edge-mm", "--edge"))] = EDGE_MM,
     face_model: str = "",
     prior: Prior = "none",
     dictionary: Path | None = None,
@@ -40,8 +43,9 @@ def synthesize(
     detector: Detector = "network",
     detector_file: Path | None = None,
     min_face: int = LEAST_FACE_PX,
-    device: str = "",
+    device: str = "auto",
     force: bool = False,
+    json: bool = False,
 ) -> int:
     """Predict the skin detail of a photographed face: displacement in mm, normal map, detailed mesh, report.
 
@@ -85,9 +89,11 @@ def synthesize(
     min_face
         Faces smaller than this many pixels across their landmarks are refused: they show no detail of the skin.
     device
-        cpu or cuda; default: cuda where there is one.
+        auto, cpu or cuda; auto takes a GPU if there is one.
     force
         Make valid results again.
+    json
+        One JSON object on standard output.
     """
     if not SIZES[0] <= size <= SIZES[1]:
         raise UserError(f"size is {size}, allowed are {SIZES[0]} to {SIZES[1]} texels")
@@ -119,33 +125,37 @@ def synthesize(
     names = [path.name for path in model] or ["as shipped"]
     described = [f"{name} ({one.about.trained_on})" for name, one in zip(names, networks, strict=True)]
     tools = SynthesisTools(networks, described, proxy, size, overlap / 100, batch, edge)
-    if not source.is_dir():
-        with progress_display() as progress:
-            task = progress.add_task(source.name[:28], total=None)
-            result = run_synthesis(
-                source, out / source.stem, tools, landmarks, force=force,
-                progress=lambda done, total: progress.update(task, completed=done, total=total),
-            )  # fmt: skip
-            progress.update(task, completed=1, total=1)
-        return tell_result(console, DETAIL, result)
+    with json_result(json) as facts:
+        if not source.is_dir():
+            with progress_display() as progress:
+                task = progress.add_task(source.name[:28], total=None)
+                result = run_synthesis(
+                    source, out / source.stem, tools, landmarks, force=force,
+                    progress=lambda done, total: progress.update(task, completed=done, total=total),
+                )  # fmt: skip
+                progress.update(task, completed=1, total=1)
+            facts.update(stage_facts(result))
+            return tell_result(console, DETAIL, result)
 
-    def one(image: Path, folder: Path) -> StageResult:
-        points = None if landmarks is None else landmarks_beside(image, landmarks)
-        return run_synthesis(image, folder, tools, points, force=force)
+        def one(image: Path, folder: Path) -> StageResult:
+            points = None if landmarks is None else landmarks_beside(image, landmarks)
+            return run_synthesis(image, folder, tools, points, force=force)
 
-    return tell_batch(console, run_pictures(images, out, "skin detail", one), out)
+        found = run_pictures(images, out, "skin detail", one)
+        facts.update(batch_facts(found))
+        return tell_batch(console, found, out)
 
 
-def load_networks(paths: Sequence[Path], device: str = "") -> list[DetailPredictor]:
+def load_networks(paths: Sequence[Path], device: str = "auto") -> list[DetailPredictor]:
     """Networks by the paths of --model, on a device. Raises UserError for a missing or damaged one, or no device."""
     import torch
 
     from ..model.dfdn_model import load_dfdn
 
-    if device not in ("", "cpu", "cuda"):
-        raise UserError(f"device is {device!r}, allowed are cpu and cuda")
+    if device not in ("", "auto", "cpu", "cuda"):
+        raise UserError(f"device is {device!r}, allowed are auto, cpu and cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA device was found; leave --device away, or install torch for this machine's GPU")
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device if device in ("cpu", "cuda") else ("cuda" if torch.cuda.is_available() else "cpu")
     with console.status("loading the network"):
         return [load_dfdn(path).to(place) for path in (paths or [None])]

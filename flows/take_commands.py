@@ -1,4 +1,4 @@
-"""`mesoface take ...`: look at takes, continue them, shoot parts again, check them, close them, hand them on."""
+"""`mesoface take ...`: continue takes, shoot parts again, close them, hand them on; take_show.py looks at them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,10 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ..capture.bag import is_bag, write_bag
 from ..capture.calibration_plan import calibration_plan
@@ -17,111 +15,16 @@ from ..capture.errors import UserError
 from ..capture.session import Session
 from ..capture.session_view import SessionView
 from ..capture.sim_rig import VirtualRig
-from ..capture.take import Take, opened_take, read_take, takes_in
+from ..capture.take import Take, opened_take, read_take
 from ..capture.take_manifest import utc_now
-from ..capture.take_report import report_state, verify_take
+from ..capture.take_report import verify_take
 from .capture_board import shown
 from .capture_commands import connections_of, guide
 from .capture_run import run_session
 from .take_quality import judge_take, read_quality, write_quality
+from .take_show import refuse_closed
 
 console = Console(highlight=False)
-STATUS_STYLES = {"complete": "green", "closed": "green", "incomplete": "yellow", "damaged": "bold red"}
-
-
-def list_takes(sessions: Path = Path("sessions")) -> None:
-    """List the takes of a folder: what they are, how complete, how good.
-
-    Example: mesoface take list sessions
-
-    Parameters
-    ----------
-    sessions
-        Folder that holds takes.
-    """
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("take", "kind", "frames", "status", "quality"):
-        table.add_column(heading, no_wrap=heading == "take", overflow="fold")
-    folders = takes_in(sessions)
-    for folder in folders:
-        try:
-            manifest, _, state = read_take(folder)
-            report = report_state(folder, manifest, state)
-        except UserError as error:
-            table.add_row(folder.name, "", "", "[bold red]damaged[/]", escape(str(error)))
-            continue
-        quality = read_quality(folder)
-        table.add_row(
-            folder.name,
-            manifest.kind,
-            f"{report.verified}/{report.shots}",
-            f"[{STATUS_STYLES[report.status]}]{report.status}[/]",
-            quality.verdict if quality else "",
-        )
-    console.print(table if folders else f"no takes in {escape(str(sessions))}")
-
-
-def show(take: Path) -> None:
-    """Show one take: its frames, where each came from, and what is missing.
-
-    Parameters
-    ----------
-    take
-        Folder of the take.
-    """
-    manifest, _, state = read_take(take)
-    console.print(
-        f"[bold]{escape(take.name)}[/]  {manifest.kind}, shot {manifest.created_utc}, rig {manifest.rig_name}"
-    )
-    console.print(f"operator {manifest.operator or '-'}, consent {manifest.consent or 'no reference'}", soft_wrap=True)
-    if manifest.notes:
-        console.print(escape(manifest.notes), soft_wrap=True)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("step", "frame", "light", "from body and card", "sha256"):
-        table.add_column(heading, no_wrap=heading != "from body and card", overflow="fold")
-    for shot in state.plan:
-        file = state.image(shot.index)
-        light = f"{shot.light_mask:#05x} {shot.polariser}" if shot.light_mask else "none"
-        if file is None:
-            where = "[yellow]on the card[/]" if state.current(shot.index) else "[red]missing[/]"
-            table.add_row(str(shot.step), shot.stem, light, where, "")
-        else:
-            name = Path(file.path).name
-            table.add_row(str(shot.step), name, light, f"{file.serial} {file.card_name}", file.sha256[:8])
-    console.print(table)
-    report = report_state(take, manifest, state)
-    console.print(f"[{STATUS_STYLES[report.status]}]{report.status}[/]: {report.verified} of {report.shots} frames")
-    for line in report.lines:
-        console.print(f"  {escape(line)}", soft_wrap=True)
-
-
-def verify(take: Path, *, quality: bool = False) -> int:
-    """Read every file of a take again and compare it with what was verified; closed takes also as a bag.
-
-    Exit code 1 when anything differs or is missing.
-
-    Parameters
-    ----------
-    take
-        Folder of the take.
-    quality
-        Judge the images again and rewrite quality.json and the contact sheet (not for a closed take).
-    """
-    report = verify_take(take)
-    console.print(f"[{STATUS_STYLES[report.status]}]{report.status}[/]: {report.verified} of {report.shots} frames")
-    for line in report.lines:
-        console.print(f"  {escape(line)}", soft_wrap=True)
-    verdict = "accept"
-    if quality:
-        with opened_take(take) as opened:
-            _refuse_closed(opened)
-            found = judge_take(opened)
-            write_quality(opened, found)
-            verdict = found.verdict
-            console.print(f"quality: [bold]{verdict}[/]")
-            for reason in found.reasons:
-                console.print(f"  {escape(reason)}", soft_wrap=True)
-    return 0 if report.status in ("complete", "closed") and verdict == "accept" else 1
 
 
 def resume(take: Path, *, virtual: bool = False, shoot: bool = False, live: bool = True, yes: bool = False) -> int:
@@ -145,7 +48,7 @@ def resume(take: Path, *, virtual: bool = False, shoot: bool = False, live: bool
         Calibration takes: don't wait for Enter before each placement.
     """
     with opened_take(take) as opened, _running(virtual) as rig:
-        _refuse_closed(opened)
+        refuse_closed(opened)
         before = _guidance(opened, rig, yes)
         return run_session(
             opened,
@@ -175,7 +78,7 @@ def reshoot(take: Path, *, steps: str = "missing", virtual: bool = False, live: 
         Calibration takes: don't wait for Enter before each placement.
     """
     with opened_take(take) as opened, _running(virtual) as rig:
-        _refuse_closed(opened)
+        refuse_closed(opened)
         wanted = _chosen_steps(opened, steps)
         if not wanted:
             console.print("nothing to shoot again")
@@ -194,6 +97,8 @@ def close(take: Path, *, accept: bool = False) -> int:
     """Close a take as a BagIt bag: complete, verified, accepted; afterwards it is never changed.
 
     Check it anywhere with `bagit.py --validate TAKE` or, inside the folder, `sha256sum -c manifest-sha256.txt`.
+
+    Example: mesoface take close sessions/S012_smile_20260301T101500Z
 
     Parameters
     ----------
@@ -241,6 +146,8 @@ def clear_cards(take: Path, *, yes: bool = False, virtual: bool = False) -> int:
     """Delete from the cameras' cards the frames of this take whose copies on disk are read again and found right.
 
     Nothing else ever deletes from a card.
+
+    Example: mesoface take clear-cards sessions/S012_smile_20260301T101500Z
 
     Parameters
     ----------
@@ -323,11 +230,6 @@ def export(take: Path, *, out: Path, layout: Literal["flat", "rti", "colmap"] = 
 
     count = export_take(take, out, layout, raw=raw)
     console.print(f"{count} files in {escape(str(out))}", soft_wrap=True)
-
-
-def _refuse_closed(take: Take) -> None:
-    if is_bag(take.folder):
-        raise UserError(f"{take.folder} is closed; a closed take is never changed. Shoot a new one")
 
 
 def _chosen_steps(take: Take, text: str) -> list[int]:

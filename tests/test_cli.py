@@ -113,8 +113,8 @@ def test_interruption_inside_a_compiled_kernel_is_exit_130(
     arguments = ["studio", "render", "--size", "tiny", "--out", str(tmp_path / "scan")]
     assert run(capsys, *arguments)[0] == 130
     monkeypatch.setattr("mesoface.flows.studio_commands.run_scan", _broken)
-    with pytest.raises(SystemError):
-        main(arguments)
+    code, text = run(capsys, *arguments)
+    assert code == 70 and "defect: SystemError: a real defect" in " ".join(text.split())
 
 
 def _broken(*_: object) -> None:

@@ -178,8 +178,8 @@ def test_geometry_loss_is_the_mean_distance_in_height_scales_over_valid_texels()
 
 
 def test_huber_is_quadratic_below_and_linear_above():
-    values = distance("huber", torch.tensor([0.0, 0.05, 0.1, 1.1, -1.1]))
-    assert values.tolist() == pytest.approx([0, 0.0125, 0.05, 1.05, 1.05])
+    values = distance("huber", torch.tensor([0.0, 0.1, 0.5, 1.5, -1.5]))
+    assert values.tolist() == pytest.approx([0, 0.01, 0.25, 1.25, 1.25])
 
 
 @pytest.mark.parametrize("kind", ["log", "lsgan"])

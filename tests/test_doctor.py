@@ -5,10 +5,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
 from mesoface.flows import doctor as doctor_module
+from mesoface.flows import doctor_extras
 from mesoface.flows import doctor_probes as probes
 from mesoface.flows.doctor import Finding, diagnose, doctor
 
@@ -31,7 +33,11 @@ def test_diagnose_covers_what_mesoface_needs(findings: list[Finding]):
     assert len(by_name) == len(findings), "every name once"
     for name in ("mesoface", "Python", "numpy", "mitsuba", "libraries load", "Mitsuba scalar", "CPU cores"):
         assert by_name[name].status == "ok", by_name[name]
-    assert {"Mitsuba LLVM", "graphics card", "serial ports", "cameras", "free disk", "eos-py"} <= set(by_name)
+    assert {"Mitsuba LLVM", "graphics card", "serial ports", "cameras", "free disk", "torch device"} <= set(by_name)
+    assert {"eos-py", "OpenEXR", "mediapipe", "dlib", "prefect", "dask"} <= set(by_name)
+    for name in ("landmark network", "Emotion-Net", "action units", "write here"):
+        assert by_name[name].status == "ok", by_name[name]
+    assert by_name["torch device"].status in ("ok", "optional") and by_name["DFDN"].status in ("ok", "optional")
     assert "procedural" in by_name["face models"].found
     assert "pytest" not in by_name, "test tools are not needed to run"
 
@@ -40,7 +46,7 @@ def test_diagnose_says_what_to_do(findings: list[Finding]):
     for finding in findings:
         assert finding.status in ("ok", "optional", "missing", "broken")
         assert finding.found
-        if finding.status in ("missing", "broken"):
+        if finding.status != "ok":
             assert finding.advice, finding
 
 
@@ -130,3 +136,48 @@ def test_face_models_beside_the_user(tmp_path: Path):
     (tmp_path / "ICT-FaceKit").mkdir()
     (finding,) = probes.face_models(tmp_path)
     assert finding.found == "procedural (built in), ICT-FaceKit, model2017-1_bfm_nomouth.h5"
+
+
+def test_shipped_weights_absent_or_damaged(tmp_path: Path):
+    path = tmp_path / "landmarks.npz"
+    assert doctor_extras.weights("net", path, needed=True).status == "missing"
+    assert doctor_extras.weights("net", path, needed=False).status == "optional"
+    np.savez(path, weight=np.arange(4000.0))
+    assert doctor_extras.weights("net", path, needed=True).status == "ok"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    finding = doctor_extras.weights("net", path, needed=True)
+    assert finding.status == "broken" and "damaged" in finding.found and finding.advice
+    path.write_bytes(data[: len(data) // 2])
+    assert doctor_extras.weights("net", path, needed=False).status == "broken"
+
+
+def test_extras_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch):
+    versions = {"OpenEXR": "3.3.1", "dlib": "19.24", "dask": "2026.1", "mediapipe": None, "eos-py": None}
+    monkeypatch.setattr(doctor_extras, "installed_version", versions.get)
+    monkeypatch.setattr(doctor_extras, "ask_python", lambda _: ({"dlib": "ImportError: no libX11"}, ""))
+    lines = ['dlib<21,>=19.24; extra == "dlib"', "numpy>=2"]
+    monkeypatch.setattr(doctor_extras.importlib.metadata, "requires", lambda _: lines)
+    found = {finding.name: finding for finding in doctor_extras.extras()}
+    assert found["OpenEXR"].status == "ok" and found["dask"].status == "ok"
+    assert found["dlib"].status == "optional" and "no libX11" in found["dlib"].found
+    assert found["mediapipe"].status == "optional" and "pip install 'mediapipe'" in found["mediapipe"].advice
+    assert "pip install 'dlib<21,>=19.24'" in found["dlib"].advice
+    monkeypatch.setattr(doctor_extras, "installed_version", {"dlib": "18.0"}.get)
+    assert "outside" in {f.name: f for f in doctor_extras.extras()}["dlib"].found
+
+
+def test_folder_that_cannot_be_written(tmp_path: Path):
+    assert doctor_extras.writable("here", tmp_path / "new" / "er", needed=True, advice="Go.").status == "ok"
+    (tmp_path / "file").touch()
+    for needed, status in ((True, "broken"), (False, "optional")):
+        finding = doctor_extras.writable("here", tmp_path / "file", needed=needed, advice="Go.")
+        assert (finding.status, finding.advice) == (status, "Go.")
+
+
+def test_torch_that_computes_wrongly(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor_extras, "ask_python", lambda _: (["2.6", True, "H100", 2.0], ""))
+    assert doctor_extras.torch_device()[0].status == "broken"
+    monkeypatch.setattr(doctor_extras, "ask_python", lambda _: (["2.6", True, "H100", 3.0], ""))
+    assert doctor_extras.torch_device()[0] == Finding("torch device", "ok", "2.6 on H100")
