@@ -259,17 +259,26 @@ def _check_room(path: str | Path, temporary: Path, kind: Kind, patch_px: int, co
 
 
 def _make_datasets(file: Any, kind: Kind, patch_px: int, count: int) -> dict[str, list[Any]]:
+    import h5py
+
+    def make(name: str, shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...] | None = None) -> Any:
+        # All bytes are allotted here, in this order. Else their places depend on when HDF5's caches were emptied,
+        # which differs from run to run in a process with several threads, and with them the file's hash.
+        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        return file.create_dataset(name, shape, dtype, chunks=chunks, track_times=False, dcpl=plan)
+
     for name, (dtype, more, meaning) in ARRAYS[kind].items():
         shape = (patch_px, patch_px, *more)
-        data = file.create_dataset(name, (count, *shape), dtype, chunks=(1, *shape), track_times=False)
-        data.attrs["meaning"] = meaning
+        make(name, (count, *shape), dtype, (1, *shape)).attrs["meaning"] = meaning
     if kind == "wild":
-        data = file.create_dataset("light", (count, *LIGHT_SHAPE), "<f4", track_times=False)
+        data = make("light", (count, *LIGHT_SHAPE), "<f4")
         data.attrs["meaning"] = "second-order spherical harmonics of the irradiance, per channel"
     for name, length in TEXT.items():
-        file.create_dataset(name, (count,), f"S{length}", track_times=False)
+        make(name, (count,), f"S{length}")
     for name in NUMBERS:
-        file.create_dataset(name, (count,), "<i8", track_times=False)
+        make(name, (count,), "<i8")
     return {field.name: [] for field in fields(PatchInfo)}
 
 
