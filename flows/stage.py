@@ -1,26 +1,32 @@
 """Stages: folders that know what they were made of. Valid results are kept, stale ones made again, none half-written.
 
 A stage's folder holds its files and stage.json: schema and code version, parameters, SHA-256 of every input and
-output, seconds, warnings. It is written under a temporary name and renamed when it is whole.
+output, seconds, warnings. It is written under a temporary name and renamed when it is whole. A hidden file says that
+the folder is ours, so that one whose stage.json was lost or damaged can be made again without touching others' folders.
 """
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ..capture.errors import UserError
-from ..capture.files import sha256_file, sha256_json, sync_folder, write_json
+from ..capture.files import sha256_file, sha256_json, sync_folder, write_json, write_text
 
 FORMAT = "mesoface-stage"
 SCHEMA_VERSION = 1
-STAGE_FILE = "stage.json"
+STAGE_FILE, MARK_FILE = "stage.json", ".mesoface-stage"
+MARK = "Made by mesoface. What is out of date or damaged here is made again as a whole: keep nothing of yours here.\n"
+CHECKSUM = "manifest_sha256"
+"""Entry of stage.json: hash of all its others."""
 
 
 @dataclass(frozen=True)
@@ -64,35 +70,36 @@ def run_stage(
     as it was. Raises UserError when `folder` holds something that is no stage of this name.
     """
     folder = Path(folder)
+    _remove_abandoned(folder, _hidden_at_first(folder.parent))
     why = _why_stale(folder, stage)
     if why == "" and not force:
         found = read_stage(folder)
         return StageResult(folder, True, float(found["seconds"]), tuple(found["warnings"]))
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
+    _remove_abandoned(folder, _hidden(folder.parent))
     temporary.mkdir()
     started = time.perf_counter()
     try:
         warnings = tuple(work(temporary))
         seconds = time.perf_counter() - started
-        write_json(
-            temporary / STAGE_FILE,
-            {
-                "format": FORMAT,
-                "schema_version": SCHEMA_VERSION,
-                "stage": stage.name,
-                "code": stage.code,
-                "mesoface": version("mesoface"),
-                "content_hash": stage.content_hash,
-                "parameters": dict(stage.parameters),
-                "inputs": dict(sorted(stage.inputs.items())),
-                "outputs": _hashes(temporary),
-                "seconds": round(seconds, 2),
-                "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-                "warnings": list(warnings),
-            },
-        )
+        content = {
+            "format": FORMAT,
+            "schema_version": SCHEMA_VERSION,
+            "stage": stage.name,
+            "code": stage.code,
+            "mesoface": version("mesoface"),
+            "content_hash": stage.content_hash,
+            "parameters": dict(stage.parameters),
+            "inputs": dict(sorted(stage.inputs.items())),
+            "outputs": _hashes(temporary),
+            "links": _links(temporary),
+            "seconds": round(seconds, 2),
+            "made_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "warnings": list(warnings),
+        }
+        write_text(temporary / MARK_FILE, MARK)
+        write_json(temporary / STAGE_FILE, {**content, CHECKSUM: sha256_json(content)})
         _replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -119,6 +126,8 @@ def _why_stale(folder: Path, stage: Stage) -> str:
     """Empty when the folder is valid, "new" when there is none, else what has changed."""
     if not folder.exists():
         return "new"
+    if (folder / MARK_FILE).is_file() and (damage := _damage(folder / STAGE_FILE)):
+        return damage
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / STAGE_FILE).is_file()):
         raise UserError(f"{folder}: holds something that is no mesoface stage; choose another place, or remove it")
     if not (folder / STAGE_FILE).is_file():
@@ -136,7 +145,22 @@ def _why_stale(folder: Path, stage: Stage) -> str:
         path = folder / name
         if not path.is_file() or sha256_file(path) != sha256:
             return f"{name} is {'altered' if path.is_file() else 'missing'}"
+    for name, target in found.get("links", {}).items():
+        if not (folder / name).is_symlink() or str((folder / name).readlink()) != target:
+            return f"{name} is no longer the link that it was"
     return ""
+
+
+def _damage(manifest: Path) -> str:
+    """What is wrong with the stage.json of a folder of ours, whatever it may say; empty for nothing."""
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        checksum = content.pop(CHECKSUM)
+    except FileNotFoundError:
+        return f"{STAGE_FILE} is missing"
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return f"{STAGE_FILE} is damaged"
+    return "" if sha256_json(content) == checksum else f"{STAGE_FILE} is altered"
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -147,6 +171,15 @@ def _hashes(folder: Path) -> dict[str, str]:
     """Files below the folder; links (a workspace's images) are not followed."""
     names = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _below_link(path, folder)]
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in names}
+
+
+def _links(folder: Path) -> dict[str, str]:
+    """Symbolic links below the folder and where they point."""
+    return {
+        path.relative_to(folder).as_posix(): str(path.readlink())
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() and not _below_link(path.parent, folder)
+    }
 
 
 def _below_link(path: Path, folder: Path) -> bool:
@@ -171,13 +204,24 @@ def _replace(temporary: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Temporary folders of runs that were killed; those of running processes stay."""
-    for path in folder.parent.glob(f".{folder.name}.*"):
-        kind, number = path.suffix, path.stem.rsplit(".", 1)[-1]
-        if kind not in (".part", ".old") or not number.isdigit() or _alive(int(number)):
+def _hidden(parent: Path) -> tuple[str, ...]:
+    return tuple(path.name for path in parent.glob(".*")) if parent.is_dir() else ()
+
+
+@lru_cache(maxsize=64)
+def _hidden_at_first(parent: Path) -> tuple[str, ...]:
+    """As a folder was when this process first looked: one with results of 100,000 pictures isn't listed for each."""
+    return _hidden(parent)
+
+
+def _remove_abandoned(folder: Path, hidden: Sequence[str]) -> None:
+    """Temporary folders of runs that were killed; those of running processes stay. hidden: names in folder.parent."""
+    pattern = re.compile(re.escape(f".{folder.name}.") + r"(\d+)\.(part|old)")
+    for name in hidden:
+        found, path = pattern.fullmatch(name), folder.with_name(name)
+        if found is None or not path.exists() or _alive(int(found[1])):
             continue
-        if kind == ".old" and not folder.exists():
+        if found[2] == "old" and not folder.exists():
             path.rename(folder)  # killed between the two renames
         else:
             shutil.rmtree(path, ignore_errors=True)

@@ -96,7 +96,7 @@ def test_a_picture_becomes_a_folder_that_is_kept(made, folder, tmp_path, capsys)
     result = out / "anna"
     assert {path.name for path in result.iterdir()} == {
         "proxy.obj", "proxy.mtl", "proxy.json", "texture.png", "visible.png", "facing.png", "position.png",
-        "normal.png", "albedo.png", "overlay.png", "report.html", "stage.json",
+        "normal.png", "albedo.png", "overlay.png", "report.html", "stage.json", ".mesoface-stage",
     }  # fmt: skip
     proxy = read_proxy(result)
     vertices = proxy.vertices_mm(made.model)

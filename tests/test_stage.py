@@ -64,6 +64,27 @@ def test_altered_and_missing_outputs_are_made_again(tmp_path):
     assert run_stage(tmp_path / "out", STAGE, Baker()).why == "sub/cake.txt is missing"
 
 
+@pytest.mark.parametrize("damage", ["gone", "cut", "flipped", "foreign"])
+def test_a_damaged_manifest_makes_the_stage_again(tmp_path, damage):
+    run_stage(tmp_path / "out", STAGE, Baker())
+    manifest = tmp_path / "out/stage.json"
+    text = manifest.read_text()
+    if damage == "gone":
+        manifest.unlink()
+    else:
+        manifest.write_text({"cut": text[:40], "flipped": text.replace("bake", "bakf"), "foreign": "[]"}[damage])
+    baker = Baker()
+    assert run_stage(tmp_path / "out", STAGE, baker).why.startswith("stage.json is ") and baker.times == 1
+    assert run_stage(tmp_path / "out", STAGE, baker).reused
+
+
+def test_a_lost_link_makes_the_stage_again(tmp_path):
+    run_stage(tmp_path / "out", STAGE, Baker())
+    (tmp_path / "out/link").unlink()
+    assert run_stage(tmp_path / "out", STAGE, Baker()).why == "link is no longer the link that it was"
+    assert run_stage(tmp_path / "out", STAGE, Baker()).reused
+
+
 @pytest.mark.parametrize("error", [UserError("no eggs"), KeyboardInterrupt()])
 def test_a_failure_leaves_the_earlier_result(tmp_path, error):
     run_stage(tmp_path / "out", STAGE, Baker())
@@ -92,6 +113,16 @@ def test_a_run_killed_between_the_renames_loses_nothing(tmp_path):
     run_stage(tmp_path / "out", replace(STAGE, code=2), Baker("new"))
     assert (tmp_path / "out/sub/cake.txt").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_rest_of_a_replaced_result_goes_and_names_are_not_confused(tmp_path):
+    """Killed while the old result was being removed; and a stage whose name goes on after another's."""
+    run_stage(tmp_path / "new/out", STAGE, Baker())
+    for name in (".out.4000000.old", ".out.patches.4000000.old"):
+        (tmp_path / "new" / name).mkdir()
+    (tmp_path / "new").rename(tmp_path / "moved")  # as a new process finds it: a folder not looked at yet
+    assert run_stage(tmp_path / "moved/out", STAGE, Baker()).reused
+    assert sorted(path.name for path in (tmp_path / "moved").iterdir()) == [".out.patches.4000000.old", "out"]
 
 
 def test_other_folders_are_not_touched(tmp_path):

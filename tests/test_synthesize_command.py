@@ -96,7 +96,7 @@ def test_everything_is_there_and_agrees(result, network):
     names = {path.name for path in detail.iterdir()} - {"displacement_mm.exr"}
     assert names == {
         "displacement_mm.tif", "displacement.png", "displacement.json", "normal_map.png", "detailed.obj",
-        "detailed.ply", "detailed.glb", "rerender.png", "report.html", "stage.json",
+        "detailed.ply", "detailed.glb", "rerender.png", "report.html", "stage.json", ".mesoface-stage",
     }  # fmt: skip
     facts = json.loads((detail / "displacement.json").read_text())
     face = read_face(result / "proxy")
