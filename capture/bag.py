@@ -58,7 +58,7 @@ def check_bag(folder: Path) -> list[BagFinding]:
         raise UserError(f"{folder}: is not a closed take (no {TAG_MANIFEST}); close it with `mesoface take close`")
     findings = []
     for name in (TAG_MANIFEST, MANIFEST):
-        listed = _read_manifest(folder / name)
+        listed = parse_hashes((folder / name).read_text(encoding="utf-8"), str(folder / name))
         present = [path for path in listed if (folder / path).is_file()]
         findings += [BagFinding(path, "is missing") for path in listed if path not in present]
         hashes = _hash_all(folder, present)
@@ -83,12 +83,13 @@ def _hash_all(folder: Path, names: list[str]) -> dict[str, str]:
         return dict(zip(names, pool.map(lambda name: sha256_file(folder / name), names), strict=True))
 
 
-def _read_manifest(path: Path) -> dict[str, str]:
+def parse_hashes(text: str, where: str) -> dict[str, str]:
+    """Path -> SHA-256 of the lines of a manifest. Raises UserError, naming `where`, for any other line."""
     listed = {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         match = LINE.fullmatch(line)
         if match is None:
-            raise UserError(f"{path}: line {number} is not a hash and a path; restore the file")
+            raise UserError(f"{where}: line {number} is not a hash and a path; restore the file")
         listed[_decode(match[2])] = match[1]
     return listed
 

@@ -76,7 +76,9 @@ def fetch_dataset(url: str, out: Path, tell: Tell = lambda name: None) -> Transf
     shared = open_shared(url)
     for name in (INDEX, MANIFEST):
         if not shared.exists(name):
-            raise UserError(f"{url}: has no {name}: no dataset, or one whose `mesoface dataset publish` is not finished")
+            raise UserError(
+                f"{url}: has no {name}: no dataset, or one whose `mesoface dataset publish` is not finished"
+            )
     listing = shared.read(MANIFEST)
     hashes = parse_hashes(listing.decode(errors="replace"), shared.address(MANIFEST))
     if INDEX not in hashes or not all(safe_name(name) and "/" not in name for name in hashes):

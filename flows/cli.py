@@ -14,6 +14,7 @@ from . import (
     dataset_command,
     dataset_import,
     dataset_regions,
+    dataset_share,
     dataset_virtual,
     demo,
     dfdn_command,
@@ -117,6 +118,8 @@ for _command in (
     dataset_command.pca,
     dataset_virtual.virtual,
     dataset_virtual.portraits,
+    dataset_share.publish,
+    dataset_share.fetch,
 ):
     dataset.command(_command)
 dataset.command(dataset_import.import_face, name="import")

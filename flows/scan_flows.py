@@ -7,23 +7,26 @@ from typing import Any
 
 from ..capture.errors import UserError
 from ..capture.files import sha256_file, sha256_json, write_json
+from ..capture.shared_files import cache_folder, is_url, storage_mistakes
 from ..capture.take import read_take
 from ..dataset.dataset_index import INDEX
 from ..dataset.patch_sampling import SamplingOptions
+from ..dataset.shared_dataset import publish_dataset
 from ..dataset.uv_maps import MANIFEST
 from ..dataset.uv_registration import RegistrationOptions
 from ..reconstruct.scan_folder import MANIFEST as SCAN_FILE
 from . import dataset_command
 from .dataset_jobs import ScanJob
 from .dataset_stages import PATCHES_FILE
+from .dataset_versions import VERSION_FILE, VERSION_FORMAT, bring_last_version, version_folder
 from .flow_run import FlowResult, FlowRun
 from .picture_batch import result_names
 from .proxy_command import find_images
 from .proxy_stage import LEAST_FACE_PX
 from .scan_flow_jobs import RECONSTRUCT_STEPS, SCAN_STEPS, StageFacts, WildJob, chunks, stage_hash, wild_step
+from .shared_sessions import SharedSessions, fetch_sessions
 from .take_quality import read_quality
 
-VERSION_FILE, VERSION_FORMAT = "version.json", "mesoface-dataset-version"
 Facts = dict[str, list[list[StageFacts]]]
 
 
@@ -123,8 +126,9 @@ def build_dataset(
 def regenerate_all(
     run: FlowRun,
     *,
-    sessions: Path = Path("sessions"),
-    datasets: Path = Path("datasets"),
+    sessions: str | Path = "sessions",
+    datasets: str | Path = "datasets",
+    cache: Path = Path("cache"),
     name: str = "studio",
     scans: Path = Path("scans"),
     calibration: Path | None = None,
@@ -145,14 +149,19 @@ def regenerate_all(
     Every complete take that was not rejected, rendered scan and imported face in SESSIONS takes part. Only stages that
     are not valid are made; when all are those of the last version, that one stays the last. Interrupted, run it again.
 
+    Of an address (s3://bucket/sessions and the like) takes are fetched, never uploaded; a version is published when
+    --datasets is one.
+
     Example: mesoface flows run regenerate-all --sessions sessions --name studio --runner dask --workers 8
 
     Parameters
     ----------
     sessions
-        Folder of the takes.
+        Folder of the takes, or its address on shared storage.
     datasets
-        Folder of the versions.
+        Folder of the versions, or its address: there each version is published when it is finished.
+    cache
+        Folder of the copies of what comes from an address. Dask's workers must see it under the same path.
     name
         Name of the dataset.
     scans
@@ -182,9 +191,14 @@ def regenerate_all(
     again
         Make a new version although nothing has changed.
     """
-    sources, left_out = find_sources(sessions)
+    sources, left_out = _sources(run, sessions, cache)
     if not sources:
-        raise UserError(f"{sessions}: holds no complete take, rendered scan or imported face")
+        raise UserError(f"{sessions}: holds no complete take, rendered scan or imported face that can be used")
+    address = str(datasets).rstrip("/") if is_url(datasets) else None
+    versions = Path(datasets) if address is None else cache_folder(cache, address)
+    if address is not None:
+        with storage_mistakes(address):
+            run.step("last version", bring_last_version, address, versions, name)
     settings = dict(
         calibration=calibration, face_model=face_model, wild=wild, wild_licence=wild_licence, min_face=min_face,
         size=size, patch=patch, count=count, features=features, seed=seed, shares=shares,
@@ -192,7 +206,7 @@ def regenerate_all(
     done, failures = _make_patches(run, sources, scans, settings)
     failures = {**left_out, **failures}
     made_of = _made_of(sources, scans, done, settings)
-    out, finished = version_folder(datasets, name, made_of, again)
+    out, finished = version_folder(versions, name, made_of, again)
     if not finished:
         _assemble(run, sources, out, scans, settings)
         version = {
@@ -200,7 +214,24 @@ def regenerate_all(
             "scans": sorted(done), "left_out": failures,
         }  # fmt: skip
         write_json(out / VERSION_FILE, version)
+    if address is not None:
+        with storage_mistakes(address):
+            run.step(f"publish {out.name}", publish_dataset, out, f"{address}/{out.name}")
     return _dataset_result(run, out, done, failures, ", as it was" if finished else "")
+
+
+def _sources(run: FlowRun, sessions: str | Path, cache: Path) -> tuple[list[Path], dict[str, str]]:
+    """As `find_sources`, of a folder or of an address."""
+    if not is_url(sessions):
+        return find_sources(Path(sessions))
+    with storage_mistakes(str(sessions)):
+        shared: SharedSessions = run.step("fetch takes", fetch_sessions, str(sessions), cache)
+    rows = [[name, f"{shared.fetched[name]} files fetched"] for name in shared.names]
+    rows += [[name, f"left out: {reason}"] for name, reason in shared.left_out.items()]
+    run.note("shared-takes", "Takes on shared storage", ("take", ""), rows)
+    found, left_out = find_sources(shared.folder)  # which may hold others, of earlier times
+    found = [path for path in found if path.name in shared.names]
+    return found, {**shared.left_out, **{name: why for name, why in left_out.items() if name in shared.names}}
 
 
 def find_sources(sessions: Path) -> tuple[list[Path], dict[str, str]]:
@@ -223,29 +254,6 @@ def find_sources(sessions: Path) -> tuple[list[Path], dict[str, str]]:
         elif (folder / SCAN_FILE).is_file() or (folder / "uv" / MANIFEST).is_file():
             found.append(folder)
     return found, left_out
-
-
-def version_folder(datasets: Path, name: str, made_of: str, again: bool) -> tuple[Path, bool]:
-    """The folder of the version to make and False, or the last one and True when it is made of just this.
-
-    A version without version.json was interrupted and is continued.
-    """
-    if not name or not all(sign.isalnum() or sign in "-_" for sign in name):
-        raise UserError(f"--name {name!r}: expected letters, digits, - and _")
-    known = {}
-    for path in datasets.glob(f"{name}-v*") if datasets.is_dir() else ():
-        number = path.name.removeprefix(f"{name}-v")
-        if path.is_dir() and number.isdigit():
-            known[int(number)] = path
-    if not known:
-        return datasets / f"{name}-v001", False
-    last = max(known)
-    if not (known[last] / VERSION_FILE).is_file():
-        return known[last], False
-    content = json.loads((known[last] / VERSION_FILE).read_text(encoding="utf-8"))
-    if content.get("made_of") == made_of and not again:
-        return known[last], True
-    return datasets / f"{name}-v{last + 1:03d}", False
 
 
 def _jobs(
