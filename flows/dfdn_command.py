@@ -43,6 +43,7 @@ def dfdn(
     evaluate_every: int = 0,
     limit_minutes: float | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     threads: int | None = None,
     workers: int | None = None,
     compile_network: Annotated[bool, Parameter(name="--compile", negative=())] = False,
@@ -92,6 +93,9 @@ def dfdn(
         Stop after so long with a checkpoint; the same command continues. The schedule does not shrink.
     device
         'auto' takes a GPU if there is one.
+    precision
+        Of the networks while training; 'auto': bfloat16 on a GPU. It pays too on processors that compute with bfloat16
+        (AVX512-BF16, AMX): 1.5 times the steps of 'fast'.
     threads
         Threads for the network on a CPU.
     workers
@@ -133,7 +137,8 @@ def dfdn(
         photographs = open_wild(wild, scans.index, area, seed, augment) if wild is not None and appearance else None
         wild_sha256 = sha256_file(wild / INDEX) if wild is not None and photographs is not None else ""
         readers = workers if workers is not None else (4 if kind == "cuda" else 0)
-        machine = Machine(where, ranks, readers, compile_network)
+        half = precision == "bfloat16" or (precision == "auto" and kind == "cuda")
+        machine = Machine(where, ranks, readers, compile_network, half)
         _introduce(console, chosen, scans, photographs, where)
         began = time.monotonic()
         with _bar(console) as bar, _interruptible() as interrupted:

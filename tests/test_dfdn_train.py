@@ -22,7 +22,7 @@ from mesoface.model.dfdn_log import read_log
 from mesoface.model.dfdn_model import load_dfdn
 from mesoface.model.dfdn_presets import PRESETS, Preset
 from mesoface.model.dfdn_score import band_power
-from mesoface.model.dfdn_train import DfdnTraining, Outcome, Status, train_dfdn
+from mesoface.model.dfdn_train import DfdnTraining, Machine, Outcome, Status, train_dfdn
 
 TINY = {"pdim_channels": (8, 16, 16), "pdrm_channels": (8, 16), "disc_channels": (8, 8), "batch": 8}
 SMALL = replace(PRESETS["small"], **TINY)
@@ -77,6 +77,13 @@ def test_it_learns_relief_of_unseen_people_from_shading(folder, tmp_path):
     entries = read_log(tmp_path)
     assert {"step", "epoch", "rate", "loss", "pca", "fine"} <= set(entries[1]) and "fine_band_mm" in entries[-1]
     assert json.loads((tmp_path / "run.json").read_text())["settings"]["preset.name"] == "small"
+
+
+def test_bfloat16_learns_too_and_keeps_float32_weights(folder, tmp_path):
+    outcome = run(folder, tmp_path, epochs=3, machine=Machine(half=True))
+    last = outcome.history[-1]
+    assert last["fine_band_mm"] < 0.75 * last["zero_band_mm"]
+    assert all(value.dtype == torch.float32 for value in load_dfdn(tmp_path).network.parameters())
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(folder, tmp_path):
