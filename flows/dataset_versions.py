@@ -1,13 +1,16 @@
 """Versions of a dataset: DATASETS/NAME-v001, NAME-v002 and so on, in a folder or on shared storage."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..capture.errors import UserError
+from ..capture.files import sha256_file, sha256_json, write_json
 from ..capture.shared_files import open_shared
 from ..dataset.dataset_index import INDEX
 from ..dataset.shared_dataset import fetch_dataset
+from .stage import CHECKSUM
 
 VERSION_FILE, VERSION_FORMAT = "version.json", "mesoface-dataset-version"
 
@@ -15,7 +18,8 @@ VERSION_FILE, VERSION_FORMAT = "version.json", "mesoface-dataset-version"
 def version_folder(datasets: Path, name: str, made_of: str, again: bool) -> tuple[Path, bool]:
     """The folder of the version to make and False, or the last one and True when it is made of just this.
 
-    A version without version.json was interrupted and is continued.
+    A version without version.json, or with a damaged one, was interrupted and is continued; so is the last one when one
+    of its files is no longer as it was written.
     """
     if not name or not all(sign.isalnum() or sign in "-_" for sign in name):
         raise UserError(f"--name {name!r}: expected letters, digits, - and _")
@@ -24,12 +28,39 @@ def version_folder(datasets: Path, name: str, made_of: str, again: bool) -> tupl
         return datasets / f"{name}-v001", False
     last = max(known)
     newest = datasets / known[last]
-    if not (newest / VERSION_FILE).is_file():
+    content = _read_version(newest)
+    if content is None:
         return newest, False
-    content = json.loads((newest / VERSION_FILE).read_text(encoding="utf-8"))
     if content.get("made_of") == made_of and not again:
-        return newest, True
+        return newest, _is_whole(newest, content.get("files", {}))
     return datasets / f"{name}-v{last + 1:03d}", False
+
+
+def write_version(folder: Path, facts: Mapping[str, Any]) -> None:
+    """version.json, the last file of a version: `facts`, and the hashes of all its files."""
+    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if _is_part(path)}
+    content = {"format": VERSION_FORMAT, "schema_version": 1, **facts, "files": files}
+    write_json(folder / VERSION_FILE, {**content, CHECKSUM: sha256_json(content)})
+
+
+def _read_version(folder: Path) -> dict[str, Any] | None:
+    """None for none that is as it was written."""
+    try:
+        content = json.loads((folder / VERSION_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    checksum = content.pop(CHECKSUM, None)  # versions before this entry have none
+    return content if checksum in (None, sha256_json(content)) else None
+
+
+def _is_whole(folder: Path, files: Mapping[str, str]) -> bool:
+    return all((folder / name).is_file() and sha256_file(folder / name) == sha256 for name, sha256 in files.items())
+
+
+def _is_part(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and path.name != VERSION_FILE
 
 
 def bring_last_version(url: str, datasets: Path, name: str) -> None:

@@ -4,6 +4,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from .dataset_jobs import WORKER_MB
 from .flow_catalogue import FLOWS, FlowSpec, find_flow
 from .flow_run import FlowResult, PlainRun
 from .json_output import json_result
-from .prefect_setup import prefect_home, prepare, server
+from .prefect_setup import own_server, prefect_home, prepare, server, server_went_away
 
 console = Console(highlight=False)
 
@@ -68,11 +69,23 @@ def run_flow(spec: FlowSpec, parameters: dict[str, Any], options: RunOptions, sc
         with open_pool(**where) as pool:
             return spec.function(PlainRun(pool), **parameters)
     home = prepare(options.home)
-    with console.status("starting Prefect"):
-        from .prefect_flows import define_limits, run_in_prefect
+    with ExitStack() as stack:
+        with console.status("starting Prefect"):
+            stack.enter_context(own_server(home))
+            from .prefect_flows import define_limits, run_in_prefect
 
-        define_limits(home)
-    return run_in_prefect(spec, {**parameters, **where})
+            define_limits(home)
+        try:
+            return run_in_prefect(spec, {**parameters, **where})
+        except UserError:
+            raise
+        except Exception as error:
+            if not server_went_away():
+                raise
+            raise UserError(
+                "Prefect's server went away; every finished stage is kept: run the same command again, or with "
+                "--no-prefect"
+            ) from error
 
 
 def serve(

@@ -5,6 +5,7 @@ deployments find them and nobody else imports Prefect. Prefect's caching is off:
 """
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
+from uuid import UUID
 
 from ..capture.errors import UserError
 from ..capture.files import write_json
@@ -29,7 +31,8 @@ from .flow_run import (
     is_transient,
     waiting_threads,
 )
-from .prefect_setup import LIMITS_FILE
+from .prefect_setup import LIMITS_FILE, prefect_home
+from .prefect_tidy import noted, tidy
 
 DECISION_S = 12 * 3600
 """A paused run waits so long for the operator."""
@@ -159,7 +162,14 @@ def make_flow(spec: FlowSpec) -> Any:
 
     def body(**parameters: Any) -> FlowResult:
         where = {one.name: parameters.pop(one.name, one.default) for one in more}
-        with limited(spec.limit), open_pool(**where) as pool:
+        from prefect.runtime import flow_run
+
+        run = str(flow_run.id)
+        with (
+            noted(Path(os.environ.get("PREFECT_HOME") or prefect_home()), run),
+            limited(spec.limit, run),
+            open_pool(**where) as pool,
+        ):
             return spec.function(PrefectRun(pool), **parameters)
 
     def run_name() -> str:
@@ -177,25 +187,32 @@ def make_flow(spec: FlowSpec) -> Any:
 def run_in_prefect(spec: FlowSpec, parameters: Mapping[str, Any]) -> FlowResult:
     """Run a flow under Prefect in this process. Raises what the flow raises."""
     from prefect import tags
+    from prefect.logging.handlers import APILogHandler
 
     made = prefect_flow(spec.name) if FLOWS.get(spec.name) is spec else make_flow(spec)
     runner = parameters.get("runner", "local")
-    with tags("mesoface", *spec.tags, f"runner-{runner}"):
-        return made(**parameters)
+    try:
+        with tags("mesoface", *spec.tags, f"runner-{runner}"):
+            return made(**parameters)
+    finally:
+        APILogHandler().flush()  # the server may end before this process does
 
 
 class limited:
-    """A place under a concurrency limit, waited for. A limit that was never defined is an error: Prefect would go on
-    without any."""
+    """A place under a concurrency limit for a flow run, waited for. A limit that was never defined is an error: Prefect
+    would go on without any."""
 
-    def __init__(self, limit: str) -> None:
-        self.limit = limit
+    def __init__(self, limit: str, run: str) -> None:
+        self.limit, self.run = limit, run
 
     def __enter__(self) -> None:
+        from prefect.client.schemas.objects import ConcurrencyLeaseHolder
         from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
         from prefect.concurrency.sync import concurrency
 
-        self.held = concurrency(self.limit, strict=True)
+        holder = ConcurrencyLeaseHolder(type="flow_run", id=UUID(self.run))
+        # A server that answers late must not end hours of work.
+        self.held = concurrency(self.limit, strict=True, holder=holder, raise_on_lease_renewal_failure=False)
         try:
             self.held.__enter__()
         except ConcurrencySlotAcquisitionError as error:
@@ -210,7 +227,8 @@ class limited:
 def define_limits(home: Path, *, anew: bool = False) -> dict[str, int]:
     """The limits as the server has them; LIMITS are made in a new home, or all that are missing with `anew`.
 
-    In a home that has had them, a missing one stays missing: somebody removed it, and runs that need it fail.
+    In a home that has had them, a missing one stays missing: somebody removed it, and runs that need it fail. Places
+    that killed runs hold are freed.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
@@ -223,6 +241,7 @@ def define_limits(home: Path, *, anew: bool = False) -> dict[str, int]:
                     client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
                     known[name] = limit
             write_json(home / LIMITS_FILE, {"made": sorted(LIMITS)})
+        tidy(home, client)
     return known
 
 
@@ -243,8 +262,6 @@ def _key(text: str) -> str:
 
 
 def _at_terminal() -> bool:
-    import os
-
     return os.isatty(0)
 
 

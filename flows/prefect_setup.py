@@ -34,6 +34,7 @@ SETTINGS = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START_S),
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_CLI_PROMPT": "false",
@@ -89,9 +90,39 @@ def server(home: Path, port: int | None = None) -> Iterator[tuple[str, subproces
     if found := running_server(home):
         yield found, None
         return
-    chosen = port or _free_port()
-    url = f"http://{HOST}:{chosen}/api"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(chosen)]
+    with _serving(home, port or _free_port(PORT)) as (url, process):
+        write_json(home / SERVER_FILE, {"url": url, "process": process.pid})
+        try:
+            yield url, process
+        finally:
+            (home / SERVER_FILE).unlink(missing_ok=True)
+
+
+@contextmanager
+def own_server(home: Path) -> Iterator[None]:
+    """A server of this process alone for as long as the body lasts, unless there is one to report to.
+
+    Prefect would start one by itself, but that one goes on when we are killed. To be entered before Prefect is
+    imported, which reads the address only then.
+    """
+    if os.environ.get("PREFECT_API_URL") or "prefect" in sys.modules:
+        yield
+        return
+    with _serving(home, _free_port(0), "--no-ui"):
+        yield
+
+
+def server_went_away() -> bool:
+    """Whether nothing answers any more where this process reports to."""
+    url = os.environ.get("PREFECT_API_URL")
+    return bool(url) and not _answers(str(url))
+
+
+@contextmanager
+def _serving(home: Path, port: int, *options: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Prefect's server as a child that ends with this process; PREFECT_API_URL is its address meanwhile."""
+    url = f"http://{HOST}:{port}/api"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port), *options]
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
     environment["PREFECT_SERVER_UI_API_URL"] = url  # else the pages ask port 4200
     with (home / "server.log").open("ab") as log:
@@ -100,11 +131,9 @@ def server(home: Path, port: int | None = None) -> Iterator[tuple[str, subproces
         )
     try:
         _wait_for(url, process, home / "server.log")
-        write_json(home / SERVER_FILE, {"url": url, "process": process.pid})
         os.environ["PREFECT_API_URL"] = url
         yield url, process
     finally:
-        (home / SERVER_FILE).unlink(missing_ok=True)
         os.environ.pop("PREFECT_API_URL", None)
         process.terminate()
         try:
@@ -138,8 +167,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
-    for port in (PORT, 0):
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..capture.errors import UserError
-from ..capture.files import sha256_file, sha256_json, write_json
+from ..capture.files import sha256_file, sha256_json
 from ..capture.shared_files import cache_folder, is_url, storage_mistakes
 from ..capture.take import read_take
 from ..dataset.dataset_index import INDEX
@@ -18,7 +18,7 @@ from ..reconstruct.scan_folder import MANIFEST as SCAN_FILE
 from . import dataset_command
 from .dataset_jobs import ScanJob
 from .dataset_stages import PATCHES_FILE
-from .dataset_versions import VERSION_FILE, VERSION_FORMAT, bring_last_version, version_folder
+from .dataset_versions import bring_last_version, version_folder, write_version
 from .flow_run import FlowResult, FlowRun
 from .picture_batch import result_names
 from .proxy_command import find_images
@@ -209,11 +209,8 @@ def regenerate_all(
     out, finished = version_folder(versions, name, made_of, again)
     if not finished:
         _assemble(run, sources, out, scans, settings)
-        version = {
-            "format": VERSION_FORMAT, "schema_version": 1, "dataset": name, "version": out.name, "made_of": made_of,
-            "scans": sorted(done), "left_out": failures,
-        }  # fmt: skip
-        write_json(out / VERSION_FILE, version)
+        facts = {"dataset": name, "version": out.name, "made_of": made_of, "scans": sorted(done), "left_out": failures}
+        write_version(out, facts)
     if address is not None:
         with storage_mistakes(address):
             run.step(f"publish {out.name}", publish_dataset, out, f"{address}/{out.name}")

@@ -92,6 +92,11 @@ def test_regenerate_makes_a_version_only_of_something_new(tmp_path, capsys):
     (tmp_path / "datasets/studio-v002/version.json").unlink()  # as if it had been interrupted
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["hashes"] == third["hashes"]
+    for damaged in ("scan-000.h5", "dataset.json", "version.json"):
+        path = tmp_path / "datasets/studio-v002" / damaged
+        path.write_bytes(path.read_bytes()[:-40])
+        assert main(command) == 0
+        assert json.loads(capsys.readouterr().out)["hashes"] == third["hashes"], damaged
     assert ("prefect" in sys.modules) == before, "--no-prefect imports none of it"
 
 
