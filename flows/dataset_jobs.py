@@ -45,6 +45,8 @@ class ScanJob:
     landmarks: Path | None
     seed: int
     features: bool
+    truth: Path | None = None
+    """Truth folder of the rendered scan that a simulated take shows."""
 
 
 def build_scan(job: ScanJob, used: ModelInUse | None = None) -> tuple[Path, tuple[str, ...]]:
@@ -60,7 +62,7 @@ def build_scan(job: ScanJob, used: ModelInUse | None = None) -> tuple[Path, tupl
         return cut.folder / PATCHES_FILE, tuple(f"{job.source.name}: {text}" for text in cut.warnings)
     scan = open_scan(job.source)
     stages = run_reconstruction(
-        scan, job.results, job.calibration, GeometryOptions(features=job.features), DetailOptions()
+        scan, job.results, job.calibration, GeometryOptions(features=job.features), DetailOptions(), job.truth
     )
     used = used or model_in_use(load_face_model(job.face_model), job.registration.size)
     uv = run_uv(
@@ -71,6 +73,7 @@ def build_scan(job: ScanJob, used: ModelInUse | None = None) -> tuple[Path, tupl
         job.registration,
         landmarks=job.landmarks,
         detector_id=weights_of("network", None),
+        truth=job.truth,
     )
     cut = run_patches(job.results / "uv", used, job.sampling, job.seed)
     warnings = [text for stage in (*stages, uv, cut) for text in stage.warnings]

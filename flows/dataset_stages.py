@@ -84,12 +84,13 @@ def run_uv(
     *,
     landmarks: Path | None = None,
     detector_id: str = "",
+    truth: Path | None = None,
     force: bool = False,
 ) -> StageResult:
     """Registration of a scan: results/uv from results/{geometry,normals,displacement}.
 
     landmarks: a folder of VIEW.pts or VIEW.json files instead of the detector; detector_id: hash of its weights.
-    Raises UserError that names the view.
+    truth: of the rendered scan that a simulated take shows. Raises UserError that names the view.
     """
     for name in ("geometry", "normals", "displacement"):
         if not (results / name / STAGE_FILE).is_file():
@@ -100,6 +101,8 @@ def run_uv(
     inputs["images"] = source.image_sha256
     if detector_id and landmarks is None:
         inputs["detector"] = detector_id
+    if truth is not None:
+        inputs["truth"] = sha256_file(truth / scan.centre / "uv.tif")
     if landmarks is not None:
         inputs |= {f"landmarks {path.name}": sha256_file(path) for path in sorted(landmarks.iterdir())}
 
@@ -111,8 +114,9 @@ def run_uv(
         made = register_scan(used.model, views, source, options, charts=used.charts)
         write_uv_maps(folder, made.maps)
         facts = registration_facts(made)
-        if scan.truth is not None and scan.origin == "rendered":
-            facts["truth"] = truth_facts(made, geometry.camera, scan.truth / scan.centre, used)
+        known = truth or (scan.truth if scan.origin == "rendered" else None)
+        if known is not None:
+            facts["truth"] = truth_facts(made, geometry.camera, known / scan.centre, used)
         write_json(folder / "registration.json", facts)
         return (*warnings, *made.warnings)
 

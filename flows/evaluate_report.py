@@ -46,9 +46,9 @@ def write_evaluation_report(
         _chart(evaluation, lambda band: band.rmse_um / max(band.true_um, 1e-9)),
         *(part for words, prefix in GROUPS for part in _group_table(evaluation, words, prefix)),
         html.heading("Worst patches", "Largest error in the band; one scale for truth, prediction and error."),
-        html.gallery([_example(one) for one in worst], 900),
+        html.gallery([example_strip(one) for one in worst], 900),
         html.heading("Best patches", "Smallest share of the truth left as error, among the stronger half."),
-        html.gallery([_example(one) for one in best], 900),
+        html.gallery([example_strip(one) for one in best], 900),
     ]  # fmt: skip
     write_text(path, html.page(title, parts))
     return path
@@ -95,7 +95,7 @@ def _chart(evaluation: Evaluation, value) -> str:
     return transfer_chart(curves) if curves else html.table([["patches too small for a curve over wavelength"]])
 
 
-def _example(one: Example) -> tuple[str, np.ndarray]:
+def example_strip(one: Example) -> tuple[str, np.ndarray]:
     result, sample, found = one
     truth = np.where(sample.valid, sample.truth_mm, np.nan)
     seen = np.where(sample.valid, found, np.nan)
