@@ -4,7 +4,6 @@ import inspect
 import json
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,23 +68,21 @@ def run_flow(spec: FlowSpec, parameters: dict[str, Any], options: RunOptions, sc
         with open_pool(**where) as pool:
             return spec.function(PlainRun(pool), **parameters)
     home = prepare(options.home)
-    with ExitStack() as stack:
-        with console.status("starting Prefect"):
-            stack.enter_context(own_server(home))
-            from .prefect_flows import define_limits, run_in_prefect
+    with console.status("starting Prefect"):
+        own_server(home)
+        from .prefect_flows import define_limits, run_in_prefect
 
-            define_limits(home)
-        try:
-            return run_in_prefect(spec, {**parameters, **where})
-        except UserError:
+        define_limits(home)
+    try:
+        return run_in_prefect(spec, {**parameters, **where})
+    except UserError:
+        raise
+    except Exception as error:
+        if not server_went_away():
             raise
-        except Exception as error:
-            if not server_went_away():
-                raise
-            raise UserError(
-                "Prefect's server went away; every finished stage is kept: run the same command again, or with "
-                "--no-prefect"
-            ) from error
+        raise UserError(
+            "Prefect's server went away; every finished stage is kept: run the same command again, or with --no-prefect"
+        ) from error
 
 
 def serve(

@@ -187,15 +187,11 @@ def make_flow(spec: FlowSpec) -> Any:
 def run_in_prefect(spec: FlowSpec, parameters: Mapping[str, Any]) -> FlowResult:
     """Run a flow under Prefect in this process. Raises what the flow raises."""
     from prefect import tags
-    from prefect.logging.handlers import APILogHandler
 
     made = prefect_flow(spec.name) if FLOWS.get(spec.name) is spec else make_flow(spec)
     runner = parameters.get("runner", "local")
-    try:
-        with tags("mesoface", *spec.tags, f"runner-{runner}"):
-            return made(**parameters)
-    finally:
-        APILogHandler().flush()  # the server may end before this process does
+    with tags("mesoface", *spec.tags, f"runner-{runner}"):
+        return made(**parameters)
 
 
 class limited:

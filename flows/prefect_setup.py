@@ -3,6 +3,7 @@
 Prefect reads the environment when it is first imported, so `prepare` comes before.
 """
 
+import atexit
 import ctypes
 import json
 import os
@@ -14,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -98,18 +99,17 @@ def server(home: Path, port: int | None = None) -> Iterator[tuple[str, subproces
             (home / SERVER_FILE).unlink(missing_ok=True)
 
 
-@contextmanager
-def own_server(home: Path) -> Iterator[None]:
-    """A server of this process alone for as long as the body lasts, unless there is one to report to.
+def own_server(home: Path) -> None:
+    """Start a server for this process, which ends with it, unless there is one to report to.
 
-    Prefect would start one by itself, but that one goes on when we are killed. To be entered before Prefect is
-    imported, which reads the address only then.
+    Prefect would start one by itself, but that one goes on when we are killed. To be called before Prefect is imported:
+    it reads the address only then, and what it still has to tell when this process exits must find the server.
     """
     if os.environ.get("PREFECT_API_URL") or "prefect" in sys.modules:
-        yield
         return
-    with _serving(home, _free_port(0), "--no-ui"):
-        yield
+    stack = ExitStack()
+    stack.enter_context(_serving(home, _free_port(0), "--no-ui"))
+    atexit.register(stack.close)  # runs after all that is registered later
 
 
 def server_went_away() -> bool:
