@@ -100,7 +100,8 @@ def evaluate_demo(out: Path, dataset: Path, network: Path, shown: Shown) -> Path
 
     def work(folder: Path) -> tuple[str, ...]:
         model = load_dfdn(network / MODEL_FILE)
-        found = evaluate(model, dataset, split="test", progress=shown)
+        with _one_thread():
+            found = evaluate(model, dataset, split="test", progress=shown)
         write_json(folder / "evaluate.json", found.content())
         worst, best = (_examples(model, dataset, some) for some in extreme_patches(found, EXAMPLES))
         facts = [("network", model.about.trained_on), ("dataset", f"{found.patches} patches of the held-out person")]
