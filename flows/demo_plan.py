@@ -79,7 +79,7 @@ DEFAULT = DemoPlan(
     {
         "camera place": 0.15, "focal length": 0.05, "depth": 0.3, "depth share": 86.0, "normals": 4.5,
         "displacement": 0.9, "gain": 0.85, "correspondence": 1.0, "texture space": 0.7, "oracle": 0.85,
-        "training": 0.85, "evaluation": 0.97, "evaluation correlation": 0.2, "proxy": 6.0, "portrait": 1.0,
+        "training": 0.85, "evaluation": 0.97, "evaluation correlation": 0.2, "proxy": 1.0, "portrait": 1.0,
         "portrait correlation": 0.1,
     },
 )  # fmt: skip
@@ -88,7 +88,7 @@ QUICK = DemoPlan(
     {
         "camera place": 0.15, "focal length": 0.05, "depth": 0.3, "depth share": 86.0, "normals": 4.0,
         "displacement": 0.93, "gain": 0.88, "correspondence": 1.0, "texture space": 0.85, "oracle": 0.85,
-        "training": 0.8, "evaluation": 0.95, "evaluation correlation": 0.3, "proxy": 6.0, "portrait": 1.0,
+        "training": 0.8, "evaluation": 0.95, "evaluation correlation": 0.3, "proxy": 1.0, "portrait": 1.0,
         "portrait correlation": 0.1,
     },
 )  # fmt: skip

@@ -28,7 +28,7 @@ FIGURES = {
     "dataset: displacement in texture space, correlation, worst take": (0.85, 1.0),
     "evaluation: error on the held-out person, 1 to 8 mm": (0.3, 0.95),
     "evaluation: correlation with the truth of the held-out person": (0.3, 1.0),
-    "portrait: shape of the proxy, mean error": (0.1, 6.0),
+    "portrait: shape of the proxy, mean error": (0.1, 1.0),
     "portrait: error of the predicted detail, 1 to 8 mm": (0.2, 1.0),
 }
 """Name -> least and largest value that may come out. What is far better than pictures of this size can be is as wrong
