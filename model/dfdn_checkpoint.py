@@ -61,8 +61,8 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write a dict of tensors and plain data, whole or not at all."""
     import torch
 
-    with atomic_path(path) as temporary:
-        torch.save(dict(content), temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(dict(content), file)  # to a path it writes the name of the temporary file into the bytes
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -90,9 +90,9 @@ def train_emotion(
             loss.backward()
             optimizer.step()
             total, count = total + float(loss.detach()), count + 1
-        with atomic_path(file) as temporary:
+        with atomic_path(file) as temporary, temporary.open("wb") as opened:
             torch.save({"settings": settings, "epoch": epoch + 1, "network": network.state_dict(),
-                        "optimizer": optimizer.state_dict()}, temporary)  # fmt: skip
+                        "optimizer": optimizer.state_dict()}, opened)  # fmt: skip
         progress(epoch + 1, training.epochs, total / max(count, 1))
     save_emotion_net(network, folder / WEIGHTS, about)
     return folder / WEIGHTS

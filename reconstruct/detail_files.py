@@ -88,7 +88,6 @@ def write_normals(folder: str | Path, normals: Normals) -> None:
                 "wavelength_mm": (1 / scatter.frequency_per_mm).tolist(),
                 "noise_share": scatter.noise_share(CAUTION).tolist(),
             },
-            "seconds": {name: round(value, 2) for name, value in normals.seconds.items()},
             "warnings": list(normals.warnings),
         },
     )

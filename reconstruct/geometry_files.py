@@ -90,7 +90,8 @@ def write_geometry(folder: str | Path, geometry: Geometry) -> None:
                 "limit_px": _number(drift.limit_px),
                 "per_camera_px": {name: _number(value) for name, value in drift.per_camera_px.items()},
             },
-            "figures": {name: _number(value) for name, value in geometry.figures.items()},
+            # no times: the same scan gives the same file, and what is made of it stays valid
+            "figures": {n: _number(value) for n, value in geometry.figures.items() if not n.startswith("seconds ")},
             "warnings": list(geometry.warnings),
         },
     )
