@@ -1,6 +1,5 @@
 """dataset.json: what a dataset folder holds, without silent holes, and the checks on it."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from ..capture.errors import UserError
 from ..capture.files import sha256_file, write_json
+from ..capture.json_files import read_format, read_object
 from .patch_shards import Kind
 from .subject_split import SPLITS, ScanEntry
 
@@ -85,11 +85,10 @@ def write_index(folder: str | Path, index: DatasetIndex) -> None:
 def read_index(folder: str | Path) -> DatasetIndex:
     """Raises UserError when dataset.json is missing, damaged or newer."""
     path = Path(folder) / INDEX
-    content = _read(path, "make the dataset with `mesoface dataset build`")
-    if content.get("format") != FORMAT:
-        raise UserError(f"{path}: format {FORMAT!r} expected, found {content.get('format')!r}")
-    if content.get("schema_version", 0) > SCHEMA_VERSION:
-        raise UserError(f"{path}: schema version {content['schema_version']} is newer than {SCHEMA_VERSION}; update")
+    content = read_format(
+        path, FORMAT, SCHEMA_VERSION, missing="make the dataset with `mesoface dataset build`",
+        again="build the dataset again",
+    )  # fmt: skip
     try:
         shards = tuple(
             ShardEntry(**{**shard, "members": tuple(Member(**member) for member in shard["members"])})
@@ -109,7 +108,7 @@ def write_split(folder: str | Path, split: Mapping[str, Iterable[str]], seed: in
 def read_split(folder: str | Path) -> dict[str, tuple[str, ...]]:
     """Subjects of each split. Raises UserError when split.json is missing or damaged."""
     path = Path(folder) / SPLIT
-    content = _read(path, "build the dataset again")
+    content = read_object(path, missing="build the dataset again", again="build the dataset again")
     try:
         return {name: tuple(str(subject) for subject in content[name]) for name in SPLITS}
     except (KeyError, TypeError):
@@ -131,15 +130,3 @@ def verify_shards(folder: str | Path, index: DatasetIndex, *, contents: bool = T
         elif contents and sha256_file(path) != shard.sha256:
             problems.append(f"{path}: its contents are not those that were written; copy it again, or build again")
     return problems
-
-
-def _read(path: Path, remedy: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {remedy}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); {remedy}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: is damaged; {remedy}")
-    return content

@@ -3,7 +3,6 @@
 Maps are square, top row first, texel centres at integers (reconstruct/uv_raster.py converts to UV).
 """
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from ..capture.errors import UserError
 from ..capture.files import write_json
 from ..capture.image_files import read_tiff, write_png, write_tiff
+from ..capture.json_files import read_format
 
 FORMAT = "mesoface-uv-maps"
 SCHEMA_VERSION = 1
@@ -118,16 +118,10 @@ def write_uv_maps(folder: str | Path, maps: UvMaps) -> None:
 def read_manifest(folder: str | Path) -> dict[str, Any]:
     """uv_maps.json. Raises UserError when it is missing, damaged, newer, or not in millimetres."""
     path = Path(folder) / MANIFEST
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no {MANIFEST}; make it with `mesoface dataset build` or `import`") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); make the maps again") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path}: format {FORMAT!r} expected; this is something else")
-    if content.get("schema_version", 0) > SCHEMA_VERSION:
-        raise UserError(f"{path}: schema version {content['schema_version']} is newer than {SCHEMA_VERSION}; update")
+    content = read_format(
+        path, FORMAT, SCHEMA_VERSION, missing="make it with `mesoface dataset build` or `mesoface dataset import`",
+        again="make the maps again",
+    )  # fmt: skip
     if content.get("displacement_unit") != "mm":
         raise UserError(
             f"{path}: displacement in {content.get('displacement_unit')!r}, expected 'mm'; convert it first"

@@ -53,13 +53,16 @@ def run_wild(
             continue
         progress("wild patches", number, len(images))
         try:
-            done.append(_patches(results / names[image], used, region, sampling, seed, licence))
+            done.append(run_wild_patches(results / names[image], used, region, sampling, seed, licence))
         except UserError as error:
             failures[image.name] = str(error)
     return done, failures
 
 
-def _patches(folder: Path, used: ModelInUse, region: Any, sampling: SamplingOptions, seed: int, licence: str) -> Path:
+def run_wild_patches(
+    folder: Path, used: ModelInUse, region: Any, sampling: SamplingOptions, seed: int, licence: str
+) -> Path:
+    """The patch file of a photograph whose proxy is in `folder`, beside it. Raises UserError for too little skin."""
     options = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(sampling).items()}
     parameters = {"seed": seed, "licence": licence, "model": used.sha256, **options}
     target = folder.with_name(f"{folder.name}.patches")

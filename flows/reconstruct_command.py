@@ -27,7 +27,7 @@ from .geometry_command import run_geometry
 from .json_output import json_result
 from .picture_batch import stage_facts
 from .reconstruct_report import write_displacement_report, write_normals_report
-from .stage import STAGE_FILE, Stage, StageResult, run_stage
+from .stage import Stage, StageResult, run_stage, stage_outputs
 from .studio_commands import progress_display
 
 console = Console()
@@ -145,7 +145,12 @@ def _normals(
     # motion is measured from a uniform frame, so it counts too
     pairs = {stem: frame for stem, frame in frames.items() if frame.kind != "uniform" or frame.camera == scan.centre}
     parameters = {"motion": options.motion, "mix": list(options.mix), "rounds": options.rounds, "drive": options.drive}
-    inputs = {**scan.hashes(pairs), **lighting.files, "geometry": _outputs(out / "geometry"), **_truth(scan, truth)}
+    inputs = {
+        **scan.hashes(pairs),
+        **lighting.files,
+        "geometry": stage_outputs(out / "geometry"),
+        **_truth(scan, truth),
+    }
 
     def work(folder: Path, progress: Callable[[str, int, int], None]) -> tuple[str, ...]:
         found = read_geometry(out / "geometry")
@@ -173,7 +178,11 @@ def _normals(
 def _displacement(scan: ScanSource, out: Path, options: DetailOptions, truth: Path | None, force: bool) -> StageResult:
     preset = options.preset
     parameters = {"preset": {name: getattr(preset, name) for name in preset.__dataclass_fields__}}
-    inputs = {"normals": _outputs(out / "normals"), "geometry": _outputs(out / "geometry"), **_truth(scan, truth)}
+    inputs = {
+        "normals": stage_outputs(out / "normals"),
+        "geometry": stage_outputs(out / "geometry"),
+        **_truth(scan, truth),
+    }
 
     def work(folder: Path, progress: Callable[[str, int, int], None]) -> tuple[str, ...]:
         geometry, normals = read_geometry(out / "geometry"), read_normals(out / "normals")
@@ -240,14 +249,6 @@ def _lighting(scan: ScanSource, calibration: Path | None) -> Lighting:
             if path.is_file():
                 files[f"calibration {name}/{path.name}"] = sha256_file(path)
     return Lighting(lights, found.get("polarisers.json"), rig.cameras, maps, files, warnings)
-
-
-def _outputs(folder: Path) -> str:
-    """What a stage made, as one hash: that of its manifest's outputs."""
-    from ..capture.files import sha256_json
-
-    outputs = json.loads((folder / STAGE_FILE).read_text(encoding="utf-8"))["outputs"]
-    return sha256_json({name: sha256 for name, sha256 in outputs.items() if not name.endswith(".html")})
 
 
 def _truth(scan: ScanSource, truth: Path | None) -> dict[str, str]:

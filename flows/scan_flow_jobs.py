@@ -1,6 +1,5 @@
 """The steps of a scan and of a group of photographs as plain functions that any process with the same disk can run."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,12 +17,12 @@ from ..reconstruct.geometry import GeometryOptions
 from ..reconstruct.scan_source import open_scan
 from .dataset_jobs import ScanJob, full_disk_told
 from .dataset_stages import ModelInUse, model_in_use, run_patches, run_uv
-from .dataset_wild import _patches
+from .dataset_wild import run_wild_patches
 from .geometry_command import run_geometry
 from .proxy_command import Detector, Prior, find_detector, find_prior, weights_of
 from .proxy_stage import ProxyTools, run_proxy
 from .reconstruct_command import run_reconstruction
-from .stage import STAGE_FILE, StageResult
+from .stage import StageResult, read_stage
 
 PICTURES_AT_ONCE = 32
 """Photographs of a step: a step costs Prefect and Dask milliseconds, a photograph seconds."""
@@ -118,7 +117,7 @@ def wild_step(job: WildJob, names: Mapping[Path, str]) -> list[StageFacts]:
         try:
             with full_disk_told():
                 found += _facts(run_proxy(image, folder, tools))
-                patches = _patches(folder, used, region, job.sampling, job.seed, job.licence).parent
+                patches = run_wild_patches(folder, used, region, job.sampling, job.seed, job.licence).parent
                 found.append(StageFacts(str(patches), False, 0.0, ()))
         except DiskFull:
             raise
@@ -131,7 +130,7 @@ def wild_step(job: WildJob, names: Mapping[Path, str]) -> list[StageFacts]:
 
 def stage_hash(folder: Path) -> str:
     """What a stage made from what, as one hash; reports left out, times not part of it."""
-    content = json.loads((folder / STAGE_FILE).read_text(encoding="utf-8"))
+    content = read_stage(folder)
     outputs = {name: sha256 for name, sha256 in content["outputs"].items() if not name.endswith(".html")}
     return sha256_json({"content": content["content_hash"], "outputs": outputs})
 

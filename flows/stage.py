@@ -20,6 +20,7 @@ from typing import Any
 
 from ..capture.errors import UserError
 from ..capture.files import sha256_file, sha256_json, sync_folder, write_json, write_text
+from ..capture.json_files import read_format
 
 FORMAT = "mesoface-stage"
 SCHEMA_VERSION = 1
@@ -108,18 +109,19 @@ def run_stage(
 
 def read_stage(folder: str | Path) -> dict[str, Any]:
     """stage.json of a folder. Raises UserError when there is none, or it is damaged or newer."""
-    path = Path(folder) / STAGE_FILE
+    return read_format(
+        Path(folder) / STAGE_FILE, FORMAT, SCHEMA_VERSION, missing="this is no result of a mesoface stage",
+        again="remove the folder and run the stage again",
+    )  # fmt: skip
+
+
+def stage_outputs(folder: Path) -> str:
+    """What a stage made, as one hash; reports (.html) are not part of it. Raises UserError when there is no stage."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no {STAGE_FILE} here; this is no result of a mesoface stage") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove the folder and run the stage again") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path}: is no stage manifest (format {FORMAT!r} expected)")
-    if content.get("schema_version", 0) > SCHEMA_VERSION:
-        raise UserError(f"{path}: schema version {content['schema_version']} is newer than {SCHEMA_VERSION}; update")
-    return content
+        outputs = read_stage(folder)["outputs"]
+    except (UserError, KeyError):
+        raise UserError(f"{folder}: no finished stage here") from None
+    return sha256_json({name: sha256 for name, sha256 in outputs.items() if not name.endswith(".html")})
 
 
 def _why_stale(folder: Path, stage: Stage) -> str:

@@ -1,6 +1,5 @@
 """Files of the detail stages: normals and albedo, surfaces and displacement."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from ..capture.camera_model import PinholeCamera
 from ..capture.errors import UserError
 from ..capture.files import atomic_path, write_json
 from ..capture.image_files import read_tiff, write_png, write_tiff
+from ..capture.json_files import read_format
 from .detail import Normals
 from .displacement import GeometryPair, Preset
 from .normal_fusion import CAUTION
@@ -220,14 +220,7 @@ def write_depth_mesh(
 
 def read_json(path: Path, wanted: str) -> dict[str, Any]:
     """A stage's own JSON. Raises UserError when it is missing, damaged, of another kind or newer."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path.parent}: no {path.name}; expected a folder made by `mesoface reconstruct`") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run `mesoface reconstruct` again") from None
-    if not isinstance(content, dict) or content.get("format") != wanted:
-        raise UserError(f"{path}: another kind of file (format {wanted!r} expected)")
-    if content.get("schema_version", 0) > SCHEMA_VERSION:
-        raise UserError(f"{path}: schema version {content['schema_version']} is newer than {SCHEMA_VERSION}; update")
-    return content
+    made = "`mesoface reconstruct`"
+    return read_format(
+        path, wanted, SCHEMA_VERSION, missing=f"expected a folder made by {made}", again=f"run {made} again"
+    )

@@ -1,6 +1,5 @@
 """Files of the geometry stage beside the COLMAP workspace: depth prior, confidence, cameras, figures."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from ..capture.camera_model import PinholeCamera
 from ..capture.errors import UserError
 from ..capture.files import write_json
 from ..capture.image_files import read_tiff, write_png, write_tiff
+from ..capture.json_files import read_format
 from .camera_json import camera_entry, camera_from_entry
 from .depth_prior import SIGMA_MM
 from .geometry import Geometry
@@ -119,18 +119,11 @@ def read_geometry(folder: str | Path) -> GeometryResult:
 
 def read_geometry_json(folder: str | Path) -> dict[str, Any]:
     """geometry.json as it is. Raises UserError when it is missing, damaged or newer."""
-    path = Path(folder) / GEOMETRY_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no {GEOMETRY_FILE}; expected a folder made by `mesoface geometry`") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run `mesoface geometry` again") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path}: is no result of the geometry stage (format {FORMAT!r} expected)")
-    if content.get("schema_version", 0) > SCHEMA_VERSION:
-        raise UserError(f"{path}: schema version {content['schema_version']} is newer than {SCHEMA_VERSION}; update")
-    return content
+    made = "`mesoface geometry`"
+    return read_format(
+        Path(folder) / GEOMETRY_FILE, FORMAT, SCHEMA_VERSION, missing=f"expected a folder made by {made}",
+        again=f"run {made} again",
+    )  # fmt: skip
 
 
 def _as_16_bit(z0_mm: np.ndarray) -> tuple[np.ndarray, float]:

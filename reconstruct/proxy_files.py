@@ -1,6 +1,5 @@
 """Files of a fitted proxy: mesh with texture, coefficients, maps. One folder per face."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from ..capture.errors import UserError
 from ..capture.files import write_json, write_text
 from ..capture.image_files import write_png
+from ..capture.json_files import read_format
 from .affine_camera import AffineCamera
 from .face_model import FaceModel
 from .face_obj import write_obj
@@ -129,16 +129,10 @@ def write_proxy(
 def read_proxy(folder: str | Path) -> ProxyResult:
     """Read the proxy of a folder. Raises UserError when proxy.json is missing, damaged or newer."""
     path = Path(folder) / PROXY_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no {PROXY_FILE}; expected a folder made by `mesoface proxy`") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run `mesoface proxy` again") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path}: is no proxy (format {FORMAT!r} expected)")
-    if content.get("schema_version", 0) > SCHEMA_VERSION:
-        raise UserError(f"{path}: schema version {content['schema_version']} is newer than {SCHEMA_VERSION}; update")
+    made = "`mesoface proxy`"
+    content = read_format(
+        path, FORMAT, SCHEMA_VERSION, missing=f"expected a folder made by {made}", again=f"run {made} again"
+    )
     try:
         return ProxyResult(
             str(content["face_model"]),

@@ -1,6 +1,5 @@
 """The calibrated rig as later stages use it, and its files: calibration.json and a COLMAP rig model."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from ..capture.camera_model import PinholeCamera
 from ..capture.errors import UserError
 from ..capture.files import write_json
+from ..capture.json_files import read_format
 from .camera_json import camera_entry, camera_from_entry
 from .rig_bundle import write_rig_model
 
@@ -78,18 +78,10 @@ class CalibratedRig:
     def load(cls, folder: str | Path) -> "CalibratedRig":
         """Read the folder of `save`. Raises UserError when calibration.json is missing, newer or damaged."""
         path = Path(folder) / RIG_FILE
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{folder}: no {RIG_FILE}; expected a folder made by `mesoface calibrate`") from None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); calibrate again, or restore it from a copy") from None
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise UserError(f"{path}: is no calibration (format {FORMAT!r} expected)")
-        if content.get("schema_version", 0) > SCHEMA_VERSION:
-            raise UserError(
-                f"{path}: schema version {content['schema_version']} is newer than {SCHEMA_VERSION}; update mesoface"
-            )
+        content = read_format(
+            path, FORMAT, SCHEMA_VERSION, missing="expected a folder made by `mesoface calibrate`",
+            again="calibrate again, or restore it from a copy",
+        )  # fmt: skip
         try:
             entries = content["cameras"]
             made = cls(

@@ -1,11 +1,11 @@
 """A rendered scan on disk: its manifest, which decides what is valid and what is still to do."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..capture.errors import UserError
 from ..capture.files import sha256_file, sha256_json, write_json
+from ..capture.json_files import read_format
 
 FORMAT = "mesoface-scan"
 SCHEMA_VERSION = 1
@@ -87,21 +87,13 @@ class ScanFolder:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a scan folder. Raises UserError when it is missing, damaged, of another kind or newer."""
     path = folder / MANIFEST
-    try:
-        found = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{folder}: no {MANIFEST} here; expected a folder made by `mesoface studio render`") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); render into a new folder") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise UserError(f"{path}: is not a scan manifest (format {FORMAT!r} expected)")
-    for key, kind in {"schema_version": int, "content": dict, "files": dict, "facts": dict}.items():
+    found = read_format(
+        path, FORMAT, SCHEMA_VERSION, missing="expected a folder made by `mesoface studio render`",
+        again="render into a new folder",
+    )  # fmt: skip
+    for key, kind in {"content": dict, "files": dict, "facts": dict}.items():
         if not isinstance(found.get(key), kind):
             raise UserError(f"{path}: {key!r} is missing or damaged; render into a new folder")
-    if found["schema_version"] > SCHEMA_VERSION:
-        raise UserError(
-            f"{path}: schema version {found['schema_version']} is newer than {SCHEMA_VERSION}; update mesoface"
-        )
     return found
 
 
