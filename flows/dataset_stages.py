@@ -27,7 +27,7 @@ from ..reconstruct.landmarks import LandmarkDetector, Landmarks
 from ..reconstruct.scan_folder import read_manifest
 from ..reconstruct.scan_source import ScanSource
 from ..reconstruct.uv_charts import UvCharts
-from .stage import STAGE_FILE, Stage, StageResult, run_stage
+from .stage import STAGE_FILE, Stage, StageResult, run_stage, stage_outputs
 
 UV_CODE, PATCHES_CODE = 3, 1
 PATCHES_FILE = "patches.h5"
@@ -146,15 +146,6 @@ def run_patches(
     return run_stage(
         uv_folder.parent / "patches", Stage("patches", PATCHES_CODE, parameters, inputs), work, force=force
     )
-
-
-def stage_outputs(folder: Path) -> str:
-    """What a stage made, as one hash. Raises UserError when there is no stage."""
-    try:
-        outputs = json.loads((folder / STAGE_FILE).read_text(encoding="utf-8"))["outputs"]
-    except (OSError, ValueError, KeyError):
-        raise UserError(f"{folder}: no finished stage here") from None
-    return sha256_json({name: sha256 for name, sha256 in outputs.items() if not name.endswith(".html")})
 
 
 def _landmarks(

@@ -22,8 +22,8 @@ from ..reconstruct.face_load import load_face_model
 from .dataset_basis import fit_basis, train_count
 from .dataset_card import write_card
 from .dataset_command import parse_shares, print_counts
-from .dataset_stages import PATCHES_FILE, ModelInUse, model_in_use, patch_attributes, stage_outputs
-from .stage import Stage, run_stage
+from .dataset_stages import PATCHES_FILE, ModelInUse, model_in_use, patch_attributes
+from .stage import Stage, run_stage, stage_outputs
 from .studio_commands import progress_display
 
 console = Console()

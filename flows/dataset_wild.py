@@ -10,11 +10,11 @@ from ..dataset.face_areas import region_map
 from ..dataset.patch_sampling import SamplingOptions
 from ..dataset.patch_shards import write_shard
 from ..dataset.wild_patches import cut_wild_patches, read_wild_face
-from .dataset_stages import PATCHES_FILE, ModelInUse, stage_outputs
+from .dataset_stages import PATCHES_FILE, ModelInUse
 from .picture_batch import result_names
 from .proxy_command import Detector, Prior, find_detector, find_images, find_prior, run_batch, weights_of
 from .proxy_stage import LEAST_FACE_PX, ProxyTools
-from .stage import Stage, run_stage
+from .stage import Stage, run_stage, stage_outputs
 
 CODE = 1
 
