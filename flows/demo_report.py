@@ -96,7 +96,7 @@ def write_demo_report(results: DemoResults, figures: Sequence[Figure], steps: St
                      "it is meant for."),
         table("dataset"),
         *dataset_parts(out, results.dataset, results.scans),
-        html.heading("6. Training", "A small DFDN, a minute on a few dozen patches: it shows the way, it is not a good "
+        html.heading("6. Training", "A small DFDN, a few hundred steps: it shows the way, it is not a good "
                      "network."),
         table("training"),
         *training_parts(out, results.network),

@@ -162,7 +162,7 @@ def training_parts(out: Path, network: Path) -> list[str]:
         ),
         html.table([["network", (network / MODEL_FILE).relative_to(out).as_posix()],
                     ["losses of every tenth step", log.relative_to(out).as_posix()]]),
-        html.gallery([("patches that it was trained on, at the end", _picture(network / "patches.png"))], 700),
+        html.gallery([("patches that it was trained on, at the end", _picture(network / "patches.png"))], 420),
     ]  # fmt: skip
 
 
