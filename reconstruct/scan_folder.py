@@ -29,6 +29,7 @@ class ScanFolder:
         self._files: dict[str, str] = {}
         self._verified: set[str] = set()
         self.facts: dict[str, Any] = {}
+        self._saved = ""
         manifest = folder / MANIFEST
         if manifest.exists():
             found = read_manifest(folder)
@@ -38,13 +39,15 @@ class ScanFolder:
                     "choose another --out folder, or remove this one"
                 )
             self._files = dict(found["files"])
-            self.facts = found.get("facts", {})
+            self.facts = dict(found.get("facts", {}))
+            self._saved = sha256_json(found)
         elif folder.exists() and (not folder.is_dir() or any(p for p in folder.iterdir() if ".part" not in p.name)):
             raise UserError(f"{folder}: is not empty and holds no {MANIFEST}; choose an empty or new --out folder")
 
     def start(self) -> None:
-        """Put the manifest there, once everything that could refuse the scan has been checked."""
-        self._save(complete=False)
+        """Put the manifest there, once everything that could refuse the scan has been checked; one that is stays."""
+        if not self._saved:
+            self._save(complete=False)
 
     def done(self, *names: str) -> bool:
         """Are all these files (paths relative to the folder) recorded and unaltered?"""
@@ -70,18 +73,18 @@ class ScanFolder:
         self._save(complete=True)
 
     def _save(self, complete: bool) -> None:
-        write_json(
-            self.folder / MANIFEST,
-            {
-                "format": FORMAT,
-                "schema_version": SCHEMA_VERSION,
-                "content_hash": self._hash,
-                "complete": complete,
-                "content": self._content,
-                "facts": self.facts,
-                "files": dict(sorted(self._files.items())),
-            },
-        )
+        content = {
+            "format": FORMAT,
+            "schema_version": SCHEMA_VERSION,
+            "content_hash": self._hash,
+            "complete": complete,
+            "content": self._content,
+            "facts": dict(self.facts),
+            "files": dict(sorted(self._files.items())),
+        }
+        if (saved := sha256_json(content)) != self._saved:
+            write_json(self.folder / MANIFEST, content)
+            self._saved = saved
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

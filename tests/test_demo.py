@@ -105,11 +105,9 @@ def _hears_ctrl_c() -> None:
 
 
 def _files(folder: Path) -> dict[str, tuple[str, int]]:
-    """Relative path -> hash and time of the last change; scan.json is written again with the same content."""
+    """Relative path -> hash and time of the last change."""
     return {
-        path.relative_to(folder).as_posix(): (
-            hashlib.sha256(path.read_bytes()).hexdigest(), 0 if path.name == "scan.json" else path.stat().st_mtime_ns
-        )
+        path.relative_to(folder).as_posix(): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
         for path in folder.rglob("*")
         if path.is_file() and not path.is_symlink()
-    }  # fmt: skip
+    }
