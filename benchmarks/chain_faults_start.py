@@ -50,11 +50,10 @@ class Start:
         ]  # fmt: skip
 
     def copy(self, results: Path, without: Sequence[str]) -> None:
-        """The undisturbed results without some of them (paths such as scans/NAME/uv); never links: runs damage them."""
-        done = self.folder / "undisturbed"
-        for name in ("scans", "datasets", "run", "results"):
-            if (done / name).is_dir():
-                shutil.copytree(done / name, results / name, symlinks=True)
+        """The undisturbed dataset and its stages without some (paths such as scans/NAME/uv); no links: runs damage
+        them."""
+        for name in ("scans", "datasets"):
+            shutil.copytree(self.folder / "undisturbed" / name, results / name, symlinks=True)
         for name in without:
             shutil.rmtree(results / name)
 
