@@ -1,1 +1,1 @@
-"""Rig description, shot plan, RAW files; later: cameras, trigger box, sessions and takes."""
+"""Rig description and shot plan, cameras, trigger box, their simulators, takes, image checks, RAW to linear light."""

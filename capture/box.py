@@ -94,11 +94,6 @@ class TriggerBox:
         """First line of the answer to any command of the protocol."""
         return self._link.ask(command)[0]
 
-    def reset(self) -> None:
-        """Disarm; clear sequence, log and settings."""
-        self._link.ask("*RST", retry=True)
-        self.sequence_id = None
-
     def configure(self, rig: Rig, watchdog_s: float = 10.0) -> None:
         """Tell the box the rig's recharge and switching times and how long its shutters stay open.
 

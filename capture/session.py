@@ -196,14 +196,7 @@ class Session:
         for name, files in found.items():
             for file in files:
                 self.view.say(f"{name}: {file.name} belongs to no step; it is kept under unassigned", "warning")
-                self.take.log.append(
-                    "stray",
-                    camera=name,
-                    serial=self.take.rig.camera(name).serial,
-                    card_folder=file.folder,
-                    card_name=file.name,
-                    bytes=file.bytes,
-                )
+                self.take.note_stray(name, file)
         for name, error in errors.items():
             self.transfers.failures.setdefault(name, f"its card could not be listed at the end: {error}")
 

@@ -60,14 +60,7 @@ def settle_open_press(take: Take, crew: Crew, box: SessionBox | None, step_of: C
     take.log.append("void", step=step.index, attempt=attempt, reason=f"interrupted: {reason}")
     for name, files in found.items():
         for file in files:
-            take.log.append(
-                "stray",
-                camera=name,
-                serial=crew.rig.camera(name).serial,
-                card_folder=file.folder,
-                card_name=file.name,
-                bytes=file.bytes,
-            )
+            take.note_stray(name, file)
 
 
 def _unknown(take: Take, crew: Crew, name: str) -> list[CardFile]:

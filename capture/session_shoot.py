@@ -189,7 +189,7 @@ class Shooter:
         self.take.log.append("void", step=step.index, attempt=attempt, reason=reason)
         for name, strays in found.items():
             for stray in strays:
-                self._stray(name, stray)
+                self.take.note_stray(name, stray)
         self._settled = True
         return Outcome({}, presses, (*rows, *late), reason)
 
@@ -217,7 +217,7 @@ class Shooter:
         found, _ = self._new_on_cards(bodies)
         for name, strays in found.items():
             for stray in strays:
-                self._stray(name, stray)
+                self.take.note_stray(name, stray)
 
         def forget(name: str) -> None:
             # What the listing showed is accounted for by the log now; the worker would still announce it as new.
@@ -225,16 +225,6 @@ class Shooter:
                 pass
 
         self.crew.each(forget, [name for name in bodies if self.crew.alive(name)])
-
-    def _stray(self, name: str, file: CardFile) -> None:
-        self.take.log.append(
-            "stray",
-            camera=name,
-            serial=self.crew.rig.camera(name).serial,
-            card_folder=file.folder,
-            card_name=file.name,
-            bytes=file.bytes,
-        )
 
     def _files_per_exposure(self, name: str) -> int:
         return 2 if self.crew.rig.camera(name).exposure.image_format == "RAW+JPEG" else 1

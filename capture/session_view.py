@@ -34,7 +34,6 @@ class SessionView:
     phase: str = "starting"
     cameras: dict[str, CameraView] = field(default_factory=dict)
     box: str = "not connected"
-    ready_mask: int = 0
     steps: dict[int, StepState] = field(default_factory=dict)
     step: int | None = None
     messages: deque[tuple[float, Level, str]] = field(default_factory=lambda: deque(maxlen=200))

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .camera_messages import CardFile
 from .errors import UserError
 from .files import sha256_file, sync_folder, write_bytes, write_json
 from .plan import Shot
@@ -25,7 +26,6 @@ from .rig import load_rig
 from .rig_models import Rig
 from .take_log import TakeLog, read_log
 from .take_manifest import (
-    LABEL,
     TakeKind,
     TakeManifest,
     check_notes,
@@ -39,7 +39,6 @@ from .take_manifest import (
 from .take_state import Exposure, FiledImage, TakeState, take_state
 
 LOCK = "take.lock"
-TAKE_NAME = re.compile(rf"[A-Za-z0-9]+_{LABEL.pattern}_[0-9]{{8}}T[0-9]{{6}}Z(_[0-9]+)?")
 
 
 class Take:
@@ -76,6 +75,17 @@ class Take:
         place = re.sub(r"[^A-Za-z0-9]+", "-", card_folder).strip("-")
         safe = re.sub(r"[^A-Za-z0-9._-]+", "-", card_name).lstrip(".")
         return self.data / "unassigned" / f"{camera}_{place}_{safe}"
+
+    def note_stray(self, camera: str, file: CardFile) -> None:
+        """Write into the log that a file on a body's card belongs to no step."""
+        self.log.append(
+            "stray",
+            camera=camera,
+            serial=self.rig.camera(camera).serial,
+            card_folder=file.folder,
+            card_name=file.name,
+            bytes=file.bytes,
+        )
 
     def close_files(self) -> None:
         self.log.close()

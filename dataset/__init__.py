@@ -1,1 +1,1 @@
-"""Registration to UV, patches, PCA basis, shards. Empty until the dataset issue lands."""
+"""Registration to UV, patches, PCA basis, shards and their reader; photographs, virtual people, other labs' sets."""

@@ -1,1 +1,1 @@
-"""The `mesoface` command, the demo and its reports; later: Prefect flows."""
+"""The `mesoface` command, stages, reports, the demo, and the flows in Prefect and on Dask."""

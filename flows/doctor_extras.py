@@ -13,7 +13,7 @@ from ..model.dfdn_checkpoint import SHIPPED as DFDN
 from ..model.emotion_net import SHIPPED as EMOTION
 from ..model.landmark_net import SHIPPED as LANDMARKS
 from ..reconstruct.landmark_models import data_folder
-from .doctor_probes import REINSTALL, Finding, ask_python, installed_version
+from .doctor_probes import REINSTALL, Finding, ask_python, import_code, installed_version
 from .run_log import log_folder
 
 NETWORKS = {"landmark network": LANDMARKS, "Emotion-Net": EMOTION, "action units": APPEARANCE}
@@ -73,7 +73,8 @@ def extras() -> list[Finding]:
     """Libraries that only some commands need: installed, of a fitting version, and loadable."""
     versions = {name: installed_version(name) for name in EXTRAS}
     modules = [module for name, (_, module, _) in EXTRAS.items() if module and versions[name]]
-    failed, why = _failing(modules) if modules else ({}, "")
+    failed, why = ask_python(import_code(modules)) if modules else ({}, "")
+    failed = failed or {}
     findings = []
     for name, (extra, module, purpose) in EXTRAS.items():
         version, wanted = versions[name], extra_range(name, extra)
@@ -101,22 +102,6 @@ def extra_range(name: str, extra: str) -> SpecifierSet:
         if requirement.name.lower() == name.lower() and marker is not None and marker.evaluate({"extra": extra}):
             return requirement.specifier
     return SpecifierSet()
-
-
-def _failing(modules: list[str]) -> tuple[dict[str, str], str]:
-    """Modules that do not load, each with its reason; or why that could not be found out."""
-    code = (
-        "import importlib, json\n"
-        "failed = {}\n"
-        f"for name in {modules!r}:\n"
-        "    try:\n"
-        "        importlib.import_module(name)\n"
-        "    except Exception as error:\n"
-        "        failed[name] = f'{type(error).__name__}: {error}'\n"
-        "print(json.dumps(failed))"
-    )
-    failed, why = ask_python(code)
-    return failed or {}, why
 
 
 def folders() -> list[Finding]:

@@ -130,10 +130,9 @@ def check_requirement(requirement: Requirement, version: str | None) -> Finding:
     return Finding(requirement.name, "ok", version)
 
 
-def native_libraries() -> list[Finding]:
-    """Whether the compiled libraries load: wheels for another processor or a lacking system library show here."""
-    modules = ["numpy", "scipy.sparse", "cv2", "skimage", "numba", "h5py", "rawpy", "tifffile", "trimesh"]
-    code = (
+def import_code(modules: list[str]) -> str:
+    """For `ask_python`: which of the modules do not load, each with its reason."""
+    return (
         "import importlib, json\n"
         "failed = {}\n"
         f"for name in {modules!r}:\n"
@@ -143,7 +142,12 @@ def native_libraries() -> list[Finding]:
         "        failed[name] = f'{type(error).__name__}: {error}'\n"
         "print(json.dumps(failed))"
     )
-    failed, why = ask_python(code)
+
+
+def native_libraries() -> list[Finding]:
+    """Whether the compiled libraries load: wheels for another processor or a lacking system library show here."""
+    modules = ["numpy", "scipy.sparse", "cv2", "skimage", "numba", "h5py", "rawpy", "tifffile", "trimesh"]
+    failed, why = ask_python(import_code(modules))
     if failed is None:
         return [Finding("libraries load", "broken", why, f"One of {', '.join(modules)} does not load. {REINSTALL}")]
     if failed:

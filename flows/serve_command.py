@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,7 +15,6 @@ from .virtual_studio import virtual_folders, virtual_rig_file
 
 console = Console(highlight=False)
 ALL_KINDS: tuple[TakeKind, ...] = ("scan", "board", "sphere", "flat", "chart", "dark")
-Serving = Literal["scan", "calibration", "all"]
 
 
 def serve(

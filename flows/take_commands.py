@@ -1,6 +1,6 @@
 """`mesoface take ...`: continue takes, shoot parts again, close them, hand them on; take_show.py looks at them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -49,14 +49,7 @@ def resume(take: Path, *, virtual: bool = False, shoot: bool = False, live: bool
     """
     with opened_take(take) as opened, _running(virtual) as rig:
         refuse_closed(opened)
-        before = _guidance(opened, rig, yes)
-        return run_session(
-            opened,
-            connections_of(opened.rig, rig),
-            shoot=shoot,
-            guidance=before,
-            live=live and opened.manifest.kind == "scan",
-        ).exit_code
+        return _run(opened, rig, live, yes, shoot=shoot)
 
 
 def reshoot(take: Path, *, steps: str = "missing", virtual: bool = False, live: bool = True, yes: bool = False) -> int:
@@ -83,14 +76,7 @@ def reshoot(take: Path, *, steps: str = "missing", virtual: bool = False, live: 
         if not wanted:
             console.print("nothing to shoot again")
             return 0
-        before = _guidance(opened, rig, yes)
-        return run_session(
-            opened,
-            connections_of(opened.rig, rig),
-            steps=wanted,
-            guidance=before,
-            live=live and opened.manifest.kind == "scan",
-        ).exit_code
+        return _run(opened, rig, live, yes, steps=wanted)
 
 
 def close(take: Path, *, accept: bool = False) -> int:
@@ -246,10 +232,16 @@ def _chosen_steps(take: Take, text: str) -> list[int]:
         raise UserError(f'steps "{text}": expected numbers such as 13,14, or "missing", or "quality"') from None
 
 
-def _guidance(take: Take, virtual: VirtualRig | None, yes: bool):
-    if take.manifest.kind == "scan":
-        return lambda step: None
-    return guide(calibration_plan(take.rig, take.manifest.kind), virtual, yes)
+def _run(
+    take: Take, virtual: VirtualRig | None, live: bool, yes: bool, *,
+    steps: Sequence[int] | None = None, shoot: bool = True,
+) -> int:  # fmt: skip
+    """`run_session` on an open take; its exit code. Of calibration takes it says where to hold the target."""
+    scan = take.manifest.kind == "scan"
+    say = (lambda step: None) if scan else guide(calibration_plan(take.rig, take.manifest.kind), virtual, yes)
+    return run_session(
+        take, connections_of(take.rig, virtual), steps=steps, shoot=shoot, guidance=say, live=live and scan
+    ).exit_code
 
 
 @contextmanager

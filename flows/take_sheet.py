@@ -30,7 +30,7 @@ from .take_pictures import (
 )
 from .take_tables import SHORT_WORDS, distinct, figure_table, flags_of, number_table, worst_severity
 
-FACE_PX, FRAME_PX = 170, 290
+FACE_PX = 170
 VERDICT_WORDS = {"accept": "Accept", "reshoot": "Shoot some steps again", "reject": "Reject"}
 STYLE = """
 .banner{border-radius:8px;padding:.9rem 1.2rem;margin:1rem 0;color:#fff}

@@ -1,1 +1,1 @@
-"""Emotion-Net, expression dictionary, DFDN. Empty until the model issues land."""
+"""Landmark network, Emotion-Net, expression dictionary, DFDN: networks, training, inference, detailed mesh."""

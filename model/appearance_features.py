@@ -7,7 +7,6 @@ regressors and learn on rendered faces, whose units are known.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -156,9 +155,3 @@ def load_regressors(path: Path | None = None) -> UnitRegressors:
         raise UserError(f"{file}: {wanted}, found no such file. Train them, or reinstall mesoface.") from error
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise UserError(f"{file}: {wanted}, but it cannot be read ({error}). Copy or train it again.") from error
-
-
-@lru_cache(maxsize=1)
-def shipped_regressors() -> UnitRegressors:
-    """The regressors that come with mesoface, read once."""
-    return load_regressors()

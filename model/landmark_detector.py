@@ -54,11 +54,6 @@ class LandmarkNetwork:
             found = self._landmarks(grey, searched_squares(self.network, grey))
         return sorted(found, key=lambda face: -face.size_px)
 
-    def landmarks_in(self, image_srgb: np.ndarray, square: FaceSquare) -> tuple[Landmarks, float]:
-        """Landmarks of the face in a known square, and the network's probability that it is one."""
-        points, spread, presence, _ = self._look(255 * grey_of(np.asarray(image_srgb, np.float32)), square)
-        return self._face(points, spread, image_srgb.shape[:2]), presence
-
     def _landmarks(self, grey: np.ndarray, squares: list[FaceSquare]) -> list[Landmarks]:
         faces: list[tuple[FaceSquare, Landmarks]] = []
         for square in squares:

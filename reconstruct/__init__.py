@@ -1,1 +1,1 @@
-"""Faces, the virtual studio; later: calibration, multi-view and photometric stereo, displacement, proxy."""
+"""Calibration, stereo, photometric stereo, displacement; face models and the proxy of a picture; the virtual studio."""

@@ -16,7 +16,7 @@ FEWEST_PATCHES = 8
 PATCH_PART = 0.5
 """Part of a patch's side that is averaged."""
 CLIPPED = 0.98
-WHITE, BLACK = 18, 23
+WHITE = 18
 WORST_FIT = 0.12
 """Residual over the white patch from which the found patches are not the chart's."""
 

@@ -7,7 +7,6 @@ from .face_model import Region
 from .face_parts import IRIS_RADIUS_MM, PUPIL_RADIUS_MM, above_hairline_mm, brow_coordinates, ear_cover, half_regions
 from .face_primitives import bump, ease
 
-ALBEDO_NAMES = ("lightness", "redness", "yellowness", "cheek_redness", "lip_colour", "hair_lightness")
 _SKIN, _LIP, _INSIDE = np.array([0.50, 0.31, 0.23]), np.array([0.38, 0.155, 0.135]), np.array([0.14, 0.03, 0.03])
 _HAIR, _BROW = np.array([0.045, 0.030, 0.022]), np.array([0.075, 0.047, 0.033])
 _WHITE, _IRIS, _PUPIL = np.array([0.66, 0.63, 0.60]), np.array([0.10, 0.07, 0.04]), np.array([0.012, 0.012, 0.012])

@@ -54,10 +54,3 @@ def lid_margin_mm(fraction: np.ndarray, upper: bool) -> np.ndarray:
     fine = spline(np.linspace(0.0, knots[-1], 400))
     arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(fine, axis=0), axis=1))])
     return np.stack([np.interp(fraction * arc[-1], arc, fine[:, k]) for k in (0, 1)], -1)
-
-
-def lid_aperture_y_mm(x_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Heights of the lower and the upper lid margin at frontal `x_mm`, held beyond the corners."""
-    fraction = np.linspace(0.0, 1.0, 200)
-    lower, upper = lid_margin_mm(fraction, False), lid_margin_mm(fraction, True)
-    return np.interp(x_mm, *lower.T), np.interp(x_mm, *upper.T)

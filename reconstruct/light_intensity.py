@@ -16,7 +16,6 @@ from scipy.optimize import least_squares
 from ..capture.calibration_maps import FlatField
 from ..capture.calibration_plan import Placement, target_rotation
 from ..capture.camera_model import PinholeCamera
-from ..capture.errors import UserError
 from ..capture.plan import Shot
 from ..capture.rig_models import Rig, RigLight
 from ..capture.rigid import Array
@@ -217,11 +216,3 @@ def _sample_places(camera: PinholeCamera) -> Array:
     rows = (np.arange(down) + 0.5) * camera.height_px / down - 0.5
     x, y = np.meshgrid(columns, rows)
     return np.stack([x.ravel(), y.ravel()], axis=1)
-
-
-def nominal_intensity(light: RigLight, reference_mm: float) -> tuple[float, float, float]:
-    """Intensity of a flash whose card was not measured, from the rig file's energy."""
-    if light.position_mm is None:
-        raise UserError(f'light "{light.name}" has no position_mm: only a flash has an intensity')
-    value = light.relative_energy * reference_mm**2
-    return value, value, value

@@ -79,15 +79,8 @@ def place_wrinkles(frame: SkinFrame, rng: np.random.Generator) -> Wrinkles:
     return Wrinkles(tuple(folds), dimples, seed64(chin_rng))
 
 
-def wrinkle_displacement(
-    frame: SkinFrame, wrinkles: Wrinkles, points: SurfacePoints, activations: dict[str, float], age: float, gain: float
-) -> np.ndarray:
-    """(M,) float32 mm for one expression; `gain` scales all depths. See `prepare_wrinkles` for many strips."""
-    return prepare_wrinkles(frame, wrinkles, activations, age, gain)(points)
-
-
 def prepare_wrinkles(frame: SkinFrame, wrinkles: Wrinkles, activations: dict[str, float], age: float, gain: float):
-    """A function of SurfacePoints giving (M,) float32 mm for one expression."""
+    """A function of SurfacePoints giving (M,) float32 mm for one expression; `gain` scales all depths."""
     field = fold_field(frame, list(wrinkles.folds), activations, age, gain)
     pull = fold_strength(
         Fold(np.zeros((2, 3)), np.zeros(2), np.zeros(2), 0.0, {"chin_raise": 1.0}, 0.02, 0.08), activations, age

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from ..capture.camera_model import PinholeCamera
-from ..capture.dng import DngFacts, mosaic_rggb, write_dng
 from ..capture.errors import UserError
 from ..capture.image_files import write_tiff
 from ..capture.plan import Shot, shot_plan
 from ..capture.rig_models import Rig
 from ..capture.rigid import RigidTransform
 from .face_load import load_face_model
+from .frame_files import write_frame
 from .head import VirtualHead, build_head
 from .head_motion import drift
 from .mitsuba_engine import use_variant
@@ -112,30 +112,8 @@ def _write_shot(folder: ScanFolder, renderer: "ScanRenderer", shot: Shot) -> Non
     rng = np.random.Generator(np.random.PCG64([renderer.options.seed, renderer.options.subject, shot.index]))
     numbers = expose(linear, camera.exposure, sensor, rng if renderer.options.noise else None)
     files = ShotFiles.of(shot)
-    write_tiff(
-        folder.folder / files.image,
-        numbers,
-        encoding="linear",
-        black_level=sensor.black_level,
-        white_level=sensor.white_level,
-        shot=shot.stem,
-        camera=shot.camera,
-    )
-    exposure = camera.exposure
-    write_dng(
-        folder.folder / files.raw,
-        mosaic_rggb(numbers),
-        DngFacts(
-            black_level=sensor.black_level,
-            white_level=sensor.white_level,
-            model=camera.model,
-            serial=camera.serial,
-            iso=exposure.iso,
-            exposure_s=exposure.shutter_s,
-            f_number=exposure.aperture,
-            datetime_text=f"2026:01:01 12:00:{shot.step:02d}",
-        ),
-    )
+    image, raw = (folder.folder / name for name in (files.image, files.raw))
+    write_frame(image, raw, numbers, sensor, camera, shot, minute=0, second=shot.step)
     written = [files.image, files.raw]
     if shot.kind == "parallel":
         for name, part in zip(_component_files(shot), (components.diffuse, components.specular), strict=True):

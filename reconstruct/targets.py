@@ -13,11 +13,10 @@ import numpy as np
 
 from ..capture.calibration_plan import calibration_plan
 from ..capture.camera_model import PinholeCamera
-from ..capture.dng import DngFacts, mosaic_rggb, write_dng
 from ..capture.errors import UserError
-from ..capture.image_files import write_tiff
 from ..capture.plan import Shot
 from ..capture.rig_models import Rig
+from .frame_files import write_frame
 from .scan_folder import ScanFolder
 from .sensor import Sensor, expose
 from .studio_options import memory_available_bytes
@@ -103,24 +102,5 @@ def _write_shot(root: Path, scene: TargetScene, shot: Shot) -> None:
     rng = np.random.Generator(np.random.PCG64([options.seed, int(kind, 16) % 2**32, shot.index]))
     numbers = expose(scene.light(shot), camera.exposure, sensor, rng if options.noise else None)
     image, raw = shot_files(shot)
-    write_tiff(
-        root / image,
-        numbers,
-        encoding="linear",
-        black_level=sensor.black_level,
-        white_level=sensor.white_level,
-        shot=shot.stem,
-        camera=shot.camera,
-    )
-    exposure = camera.exposure
-    facts = DngFacts(
-        black_level=sensor.black_level,
-        white_level=sensor.white_level,
-        model=camera.model,
-        serial=camera.serial,
-        iso=exposure.iso,
-        exposure_s=exposure.shutter_s,
-        f_number=exposure.aperture,
-        datetime_text=f"2026:01:01 12:{shot.step // 60:02d}:{shot.step % 60:02d}",
-    )
-    write_dng(root / raw, mosaic_rggb(numbers), facts)
+    minute, second = divmod(shot.step, 60)
+    write_frame(root / image, root / raw, numbers, sensor, camera, shot, minute, second)

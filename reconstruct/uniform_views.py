@@ -13,7 +13,7 @@ from ..capture.errors import UserError
 from .rig_files import CalibratedRig
 from .scan_source import Frame, ScanSource, nominal_at
 from .stereo_mask import foreground_mask
-from .undistort import Undistorted, undistort
+from .undistort import undistort
 
 CameraSource = Literal["calibration", "described", "sfm"]
 CLOSEST_MM = 20.0
@@ -116,14 +116,6 @@ def load_uniform_views(
         name: rig.baseline_px[name] * sizes[name][0] / rig.cameras[name].width_px if rig else 0.0 for name in views
     }
     return UniformViews(views, source.centre, used_cameras, baseline, tuple(warnings))
-
-
-def undistorted_frame(
-    source: ScanSource, frame: Frame, camera: PinholeCamera, maps: Calibration | None = None
-) -> Undistorted:
-    """Any frame of the scan through the lens of `camera` (of the image's aspect, scaled to it)."""
-    image = source.linear(frame, maps)
-    return undistort(image, camera.scaled(image.rgb.shape[1], image.rgb.shape[0]))
 
 
 def _maps(source: ScanSource, calibration: Path | None) -> dict[str, Calibration]:
