@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -82,7 +83,8 @@ def run_stage(
     temporary.mkdir()
     started = time.perf_counter()
     try:
-        warnings = tuple(work(temporary))
+        with _one_blas_thread():
+            warnings = tuple(work(temporary))
         seconds = time.perf_counter() - started
         content = {
             "format": FORMAT,
@@ -122,6 +124,15 @@ def stage_outputs(folder: Path) -> str:
     except (UserError, KeyError):
         raise UserError(f"{folder}: no finished stage here") from None
     return sha256_json({name: sha256 for name, sha256 in outputs.items() if not name.endswith(".html")})
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """A matrix product has other last bits with another number of threads: the same stage made on another machine, or
+    by a worker with one thread, would be another file. Our own kernels and torch keep their threads."""
+    import scipy.linalg  # noqa: F401 - brings a BLAS of its own, which can be limited only when it is there
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas")
 
 
 def _why_stale(folder: Path, stage: Stage) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info
 
 from mesoface.capture.errors import UserError
 from mesoface.flows.stage import Stage, read_stage, run_stage
@@ -137,3 +138,13 @@ def test_other_folders_are_not_touched(tmp_path):
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 99}))
     with pytest.raises(UserError, match="schema version 99 is newer"):
         read_stage(tmp_path / "other")
+
+
+def test_matrix_products_in_a_stage_do_not_depend_on_the_number_of_threads(tmp_path):
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    seen = []
+    before = threads()
+    run_stage(tmp_path / "a", Stage("a", 1, {}, {}), lambda folder: seen.extend(threads()) or ())
+    assert seen == [1] and threads() >= before
