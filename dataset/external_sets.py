@@ -95,7 +95,9 @@ def register_external(
         texture = _looked_up(upright, raster, upright.texture_linear)
     height = np.where(there, height, np.nan).astype(np.float32)
     sure = there.astype(np.float32)
-    views = ScanViews(cameras, "centre", landmarks, sure, height, there, sure, texture, depth, FULL_BAND)
+    outward = vertex_normals(upright.vertices_mm, upright.triangles) @ camera.cam_from_world.rotation.T
+    normals = np.where(there[..., None], interpolate(raster, upright.triangles, outward), np.nan).astype(np.float32)
+    views = ScanViews(cameras, "centre", landmarks, sure, height, there, sure, texture, depth, FULL_BAND, normals)
     return register_scan(model, views, source, options, charts=charts)
 
 

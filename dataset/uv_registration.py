@@ -1,7 +1,7 @@
 """A reconstructed scan in the texture space of a face model: registered through the multi-view proxy (section 4.2).
 
 1 fit the face model to the landmarks of the uniform views          reconstruct/proxy_multiview.py
-  and, within the model, to the scan's depth                        reconstruct/proxy_depth.py
+  and, within the model, to the scan's depth and its normals        reconstruct/proxy_depth.py, proxy_normals.py
 2 lay the fitted mesh onto the scan's depth                         reconstruct/proxy_refine.py
 3 take off what the mesh itself has of the displacement's band      proxy_share_mm
 4 look up texture, displacement and trust of every texel            reconstruct/uv_unwrap.py
@@ -27,6 +27,7 @@ from ..reconstruct.landmarks import Landmarks
 from ..reconstruct.mesh_refine import vertex_normals
 from ..reconstruct.proxy_depth import fit_to_depth
 from ..reconstruct.proxy_multiview import MultiviewProxy, fit_multiview
+from ..reconstruct.proxy_normals import measured_normals
 from ..reconstruct.proxy_refine import RefinedMesh, RefineOptions, refine_to_depth
 from ..reconstruct.uv_charts import UvCharts, normal_map, position_map, uv_charts
 from ..reconstruct.uv_raster import UvRaster, interpolate
@@ -37,6 +38,9 @@ from .uv_maps import FaceSource, UvMaps, texel_length_mm
 COARSEST_MM = 1.2
 """Pixel on the face up to which depth places the model better than landmarks do: at 0.9 mm it takes their error from
 1.5 to 0.6 mm, at 1.8 mm it adds to it."""
+FITTED_MM = 50.0
+"""A model fitted to the depth is right above this wavelength: rounds of the refinement with a longer cut-off are left
+out, and so are repeated ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class ScanViews:
     """What of a reconstructed scan is registered; images are those of the centre camera.
 
     displacement_mm, confidence, start_mm (H, W) float32; mask (H, W) bool; texture_linear (H, W, 3) float32. start_mm:
-    the scan's depth, lightly smoothed, from which the displacement was made with this preset.
+    the scan's depth, lightly smoothed, from which the displacement was made with this preset. normals_camera (H, W, 3)
+    float32: measured, in camera axes, NaN where unknown; `confidence` is theirs.
     """
 
     cameras: Mapping[str, PinholeCamera]
@@ -78,6 +83,7 @@ class ScanViews:
     texture_linear: np.ndarray
     start_mm: np.ndarray
     preset: Preset
+    normals_camera: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +113,17 @@ def register_scan(
     camera = views.cameras[views.centre]
     proxy = fit_multiview(model, views.cameras, views.landmarks)
     face = np.isin(model.regions, FACE_REGIONS)
-    if float(np.nanmedian(views.start_mm)) / camera.fx_px < COARSEST_MM:
-        proxy = fit_to_depth(proxy, camera, views.start_mm, confidence=views.depth_confidence, movable=face)
+    pixel_mm, refine = float(np.nanmedian(views.start_mm)) / camera.fx_px, options.refine
+    if pixel_mm < COARSEST_MM:
+        normals = measured_normals(views.normals_camera, views.confidence, camera, pixel_mm)
+        proxy = fit_to_depth(
+            proxy, camera, views.start_mm, confidence=views.depth_confidence, movable=face, normals=normals
+        )
+        finer = tuple(cutoff for cutoff in dict.fromkeys(refine.cutoffs_mm) if cutoff <= FITTED_MM)
+        refine = replace(refine, cutoffs_mm=finer or refine.cutoffs_mm[-1:])
     refined = refine_to_depth(
         proxy.vertices_world_mm, model.triangles, camera, views.start_mm, confidence=views.depth_confidence,
-        movable=face, options=options.refine,
+        movable=face, options=refine,
     )  # fmt: skip
     height_mm = views.displacement_mm
     if options.less_proxy:

@@ -29,7 +29,7 @@ from ..reconstruct.scan_source import ScanSource
 from ..reconstruct.uv_charts import UvCharts
 from .stage import STAGE_FILE, Stage, StageResult, run_stage, stage_outputs
 
-UV_CODE, PATCHES_CODE = 3, 1
+UV_CODE, PATCHES_CODE = 4, 1
 PATCHES_FILE = "patches.h5"
 OWN_LICENCE = "own scan"
 
@@ -193,7 +193,7 @@ def _views(
         texture = srgb_to_linear(pictures[geometry.centre]).astype(np.float32)
     return ScanViews(
         geometry.cameras, geometry.centre, found, geometry.confidence, pair.displacement_mm, pair.mask,
-        normals.maps.confidence, texture, normals.start_mm, pair.preset,
+        normals.maps.confidence, texture, normals.start_mm, pair.preset, normals.maps.normal,
     )  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def fit_multiview(
             now = seen[view.name]
             root = np.sqrt(view.weights * robust[view.name]) / (noise_mm * now.px_per_mm)
             used = root > 0
-            slopes = _world_derivatives(view.camera, world[:COUNT][used]) * root[used, None, None]
+            slopes = pixel_derivatives(view.camera, world[:COUNT][used]) * root[used, None, None]
             arm = world[:COUNT][used] - pose.translation_mm
             basis = rows.pixel_derivatives(slopes @ pose.rotation, np.flatnonzero(used))
             design.append(basis.reshape(-1, basis.shape[2]))
@@ -235,7 +235,7 @@ def _look(view: _View, world_mm: np.ndarray, allowed: np.ndarray) -> _Seen:
     return _Seen(np.nan_to_num(view.points_px - pixels), used, float(view.camera.fx_px / np.median(depth)))
 
 
-def _world_derivatives(camera: PinholeCamera, world_mm: np.ndarray) -> np.ndarray:
+def pixel_derivatives(camera: PinholeCamera, world_mm: np.ndarray) -> np.ndarray:
     """(N, 2, 3) px per mm of world points."""
     x, y, z = camera.cam_from_world.apply(world_mm).T
     zero = np.zeros_like(z)
