@@ -12,7 +12,7 @@ from mesoface.reconstruct.face_load import load_face_model
 from mesoface.reconstruct.uv_charts import uv_charts
 
 STRANGER = 7001
-"""Trained on 1001-1024."""
+"""Trained on people of 1001-1044."""
 
 
 def test_it_is_small_enough_to_ship_and_says_what_it_knows():
