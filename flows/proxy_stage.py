@@ -24,7 +24,7 @@ from .proxy_pictures import face_view, overlay
 from .proxy_report import write_proxy_report
 from .stage import Stage, StageResult, run_stage
 
-CODE = 1
+CODE = 2
 """Goes up when the same picture gives another proxy."""
 LEAST_FACE_PX = 150
 """Longer side of the box around the landmarks; skin has no detail below."""

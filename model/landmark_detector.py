@@ -26,6 +26,9 @@ PRESENCE = 0.5
 """Least probability of a face in the last look."""
 SHARP_PX, BLURRED_PX = 7.0, 16.0
 """Spread of a point's heat map in crop px: up to the first a point weighs 1, from the second on 0.05."""
+UNSETTLED_PX = 12.0
+"""Median spread of a look that has gone astray: on faces it is 6 to 8, on half a face 16, though the network is sure that
+there is one."""
 
 
 class LandmarkNetwork:
@@ -58,7 +61,8 @@ class LandmarkNetwork:
         faces: list[tuple[FaceSquare, Landmarks]] = []
         for square in squares:
             points, spread, presence, last = self._look(255 * grey, square)
-            if presence >= PRESENCE and all(overlap(last, other) < 0.35 for other, _ in faces):
+            settled = len(spread) > 0 and float(np.median(spread)) < UNSETTLED_PX
+            if settled and presence >= PRESENCE and all(overlap(last, other) < 0.35 for other, _ in faces):
                 faces.append((last, self._face(points, spread, grey.shape)))
         return [face for _, face in faces]
 

@@ -120,6 +120,22 @@ def test_two_faces_largest_first_and_none():
         LandmarkNetwork().detect(np.zeros((9, 9), np.float32))
 
 
+def test_a_look_that_went_astray_is_not_believed_and_the_face_is_searched(monkeypatch: pytest.MonkeyPatch):
+    network, photo = LandmarkNetwork(), skimage.data.astronaut().astype(np.float32) / 255
+    (usual,) = network.detect(photo)
+    look, looks = network._look, []
+
+    def first_astray(grey: np.ndarray, square: FaceSquare):
+        points, spread, presence, last = look(grey, square)
+        looks.append(square)
+        return (points - 40, spread + 9, presence, last) if len(looks) == 1 else (points, spread, presence, last)
+
+    monkeypatch.setattr(network, "_look", first_astray)
+    (found,) = network.detect(photo)
+    assert len(looks) > 1
+    assert np.linalg.norm(found.points_px - usual.points_px, axis=1).mean() < 3
+
+
 def test_cascade_finds_the_face_and_turned_ones():
     square = cascade_squares(grey_of(astronaut()))[0]
     assert np.abs(np.subtract(square.centre_px, (224, 128))).max() < 15 and 90 < square.side_px < 190
