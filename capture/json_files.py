@@ -15,7 +15,7 @@ def read_object(path: Path, *, missing: str, again: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path.parent}: no {path.name}; {missing}") from None
+        raise UserError(f"{path.parent}: no {path.name} here; {missing}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {again}") from None
     if not isinstance(content, dict):

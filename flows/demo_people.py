@@ -13,7 +13,7 @@ from ..capture.files import sha256_file
 from ..capture.plan import shot_plan, take_plan
 from ..capture.rig import example_rig_path, load_example_rig, load_rig
 from ..capture.sim_rig import RenderedFolder, SimulatedStudio, VirtualRig
-from ..capture.take import create_take, opened_take, read_take, takes_in
+from ..capture.take import Take, create_take, opened_take, read_take, takes_in
 from ..capture.take_report import verify_take
 from ..reconstruct.portrait import PortraitOptions, write_portrait
 from ..reconstruct.studio import render_scan
@@ -21,7 +21,7 @@ from ..reconstruct.studio_checks import check_scan
 from ..reconstruct.targets import render_calibration
 from ..reconstruct.targets_scene import TargetOptions
 from . import html
-from .capture_run import run_session
+from .capture_run import SessionResult, run_session
 from .demo_figures import Figure, worst
 from .demo_plan import DemoPlan, Person
 from .demo_steps import Shown, in_parallel
@@ -83,17 +83,28 @@ def _take(sessions: Path, scan: Path, person: Person, plan: DemoPlan) -> Path:
     with VirtualRig.start(SimulatedStudio(path, (RenderedFolder(scan, shot_plan(rig)),))) as virtual:
         if begun:
             with opened_take(begun[-1]) as take:
-                result = run_session(take, virtual.connections, live=False)
+                result = _shoot(take, virtual)
         else:
             made = create_take(
                 sessions, path.read_text(), rig, take_plan(rig), kind="scan", subject=person.pseudonym,
                 expression=person.expression, operator="demo", notes=source, version=version("mesoface"),
             )  # fmt: skip
             with made as take:
-                result = run_session(take, virtual.connections, live=False)
+                result = _shoot(take, virtual)
     if result.report.status != "complete":
         raise UserError(f"{take.folder}: the simulated capture is not complete; run the demo again")
     return take.folder
+
+
+def _shoot(take: Take, virtual: VirtualRig) -> SessionResult:
+    """Shoot what is missing. Frames of an interrupted run that were still on its simulated cards are gone with them:
+    their steps are shot again."""
+    result = run_session(take, virtual.connections, live=False)
+    state = take.state()
+    lost = sorted({exposure.step for exposure in state.to_download()} | set(state.missing_steps()))
+    if lost and result.report.status != "complete":
+        result = run_session(take, virtual.connections, steps=lost, live=False)
+    return result
 
 
 def studio_figures(out: Path, plan: DemoPlan) -> list[Figure]:

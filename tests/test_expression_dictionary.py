@@ -142,7 +142,8 @@ def test_build_resumes_and_does_not_depend_on_the_interruption(tmp_path: Path, w
     monkeypatch.setattr("mesoface.model.dictionary_build.SHARD", 25)
     straight = build_dictionary(tmp_path / "b.h5", options)
     assert np.array_equal(straight.beta, resumed.beta)
-    assert np.allclose(straight.emotion, resumed.emotion, atol=1e-4) and np.allclose(straight.units, resumed.units)
+    assert np.allclose(straight.emotion, resumed.emotion, atol=1e-4)
+    assert np.allclose(straight.units, resumed.units, atol=1e-4)  # other batches, other order of sums
     with pytest.raises(UserError, match="exists already"):
         build_dictionary(tmp_path / "a.h5", options)
 
