@@ -1,5 +1,6 @@
 """The demo's virtual people: rendered with exact truth, then shot by the simulated rig over its real protocols."""
 
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from ..capture.files import sha256_file
 from ..capture.plan import shot_plan, take_plan
 from ..capture.rig import example_rig_path, load_example_rig, load_rig
 from ..capture.sim_rig import RenderedFolder, SimulatedStudio, VirtualRig
-from ..capture.take import Take, create_take, opened_take, read_take, takes_in
+from ..capture.take import create_take, opened_take, read_take, takes_in
 from ..capture.take_report import verify_take
 from ..reconstruct.portrait import PortraitOptions, write_portrait
 from ..reconstruct.studio import render_scan
@@ -21,7 +22,7 @@ from ..reconstruct.studio_checks import check_scan
 from ..reconstruct.targets import render_calibration
 from ..reconstruct.targets_scene import TargetOptions
 from . import html
-from .capture_run import SessionResult, run_session
+from .capture_run import run_session
 from .demo_figures import Figure, worst
 from .demo_plan import DemoPlan, Person
 from .demo_steps import Shown, in_parallel
@@ -61,7 +62,7 @@ def _render(out: Path, plan: DemoPlan, thing: str | Person) -> None:
 
 
 def shoot_all(out: Path, plan: DemoPlan, shown: Shown) -> dict[Person, Path]:
-    """A complete, judged take of every person; those that are there already are kept, an interrupted one continues."""
+    """A complete, judged take of every person; those that are there are kept, an interrupted one is shot anew."""
     takes = {}
     for number, person in enumerate(plan.people):
         shown(person.name, number, len(plan.people))
@@ -73,38 +74,36 @@ def _take(sessions: Path, scan: Path, person: Person, plan: DemoPlan) -> Path:
     path = virtual_rig_file(example_rig_path(), plan.size_px)
     rig = load_rig(path)
     source = f"frames of {scan.name}/scan.json, sha256 {sha256_file(scan / 'scan.json')}"
-    begun = [
-        folder for folder in (takes_in(sessions) if sessions.is_dir() else ()) if read_take(folder)[0].notes == source
-    ]
-    for folder in begun:
-        if read_take(folder)[2].complete and verify_take(folder).status in ("complete", "closed"):
-            if read_quality(folder) is not None:
-                return folder
+    begun = _begun(sessions, source)
+    if begun is not None and read_quality(begun) is not None:
+        return begun
     with VirtualRig.start(SimulatedStudio(path, (RenderedFolder(scan, shot_plan(rig)),))) as virtual:
-        if begun:
-            with opened_take(begun[-1]) as take:
-                result = _shoot(take, virtual)
+        if begun is not None:  # complete, but not judged
+            with opened_take(begun) as take:
+                result = run_session(take, virtual.connections, live=False)
         else:
             made = create_take(
                 sessions, path.read_text(), rig, take_plan(rig), kind="scan", subject=person.pseudonym,
                 expression=person.expression, operator="demo", notes=source, version=version("mesoface"),
             )  # fmt: skip
             with made as take:
-                result = _shoot(take, virtual)
+                result = run_session(take, virtual.connections, live=False)
     if result.report.status != "complete":
         raise UserError(f"{take.folder}: the simulated capture is not complete; run the demo again")
     return take.folder
 
 
-def _shoot(take: Take, virtual: VirtualRig) -> SessionResult:
-    """Shoot what is missing. Frames of an interrupted run that were still on its simulated cards are gone with them:
-    their steps are shot again."""
-    result = run_session(take, virtual.connections, live=False)
-    state = take.state()
-    lost = sorted({exposure.step for exposure in state.to_download()} | set(state.missing_steps()))
-    if lost and result.report.status != "complete":
-        result = run_session(take, virtual.connections, steps=lost, live=False)
-    return result
+def _begun(sessions: Path, source: str) -> Path | None:
+    """The complete take of a scan. One that was interrupted is removed: its simulated bodies are gone with the frames
+    on their cards, and new ones number theirs from 1 again."""
+    for folder in takes_in(sessions) if sessions.is_dir() else ():
+        manifest, _, state = read_take(folder)
+        if manifest.notes != source:
+            continue
+        if state.complete and verify_take(folder).status in ("complete", "closed"):
+            return folder
+        shutil.rmtree(folder)
+    return None
 
 
 def studio_figures(out: Path, plan: DemoPlan) -> list[Figure]:
