@@ -27,8 +27,8 @@ PRESENCE = 0.5
 SHARP_PX, BLURRED_PX = 7.0, 16.0
 """Spread of a point's heat map in crop px: up to the first a point weighs 1, from the second on 0.05."""
 UNSETTLED_PX = 12.0
-"""Median spread of a look that has gone astray: on faces it is 6 to 8, on half a face 16, though the network is sure that
-there is one."""
+"""Median spread of a look that has gone astray: on faces it is 6 to 8, on half a face 16, though the network is sure
+that there is one."""
 
 
 class LandmarkNetwork:
