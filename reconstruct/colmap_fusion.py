@@ -8,8 +8,11 @@ import numpy as np
 from ..capture.errors import UserError
 from .colmap_process import file_size, run_step
 
-FUSION_OPTIONS = {"min_num_pixels": 2, "max_reproj_error": 0.7, "max_depth_error": 0.001, "max_normal_error": 20.0}
-"""COLMAP's defaults are for fifty and more photos, and let points be 10 mm apart at 1 m."""
+FUSION_OPTIONS = {
+    "min_num_pixels": 2, "max_reproj_error": 0.7, "max_depth_error": 0.001, "max_normal_error": 20.0, "num_threads": 1,
+}  # fmt: skip
+"""COLMAP's defaults are for fifty and more photos, and let points be 10 mm apart at 1 m. With several threads the cloud
+differs from run to run."""
 POISSON_OPTIONS = {"depth": 8, "trim": 8.0, "color": True}
 
 
