@@ -23,6 +23,7 @@ from .session_shoot import Shooter
 from .session_transfer import FileHook, Transfers
 from .session_view import CameraView, SessionView
 from .take import Take
+from .take_cards import CardKey, card_record
 
 GIVE_UP = 2
 """So many steps in a row that could not be shot end the shooting: nobody sits still for a broken rig."""
@@ -78,6 +79,7 @@ class Session:
                     raise UserError(f"trigger box: {error}") from error
                 # Fetching needs no lamps; only a step that was interrupted stays undecided without the box's log.
                 self.view.say(f"without the trigger box: {error}", "warning")
+        self._look_at_cards()
         needed: dict[str, int] = {}
         for index in self.take.state().missing_steps() if for_shooting else ():
             for shot in self._step(index).shots:
@@ -106,16 +108,31 @@ class Session:
         self._note_baselines()
         settle_open_press(self.take, self.crew, self.box, self._step)
 
+    def _look_at_cards(self) -> None:
+        """Are the cards of this take's earlier frames in the bodies? What is gone with a card counts as missing."""
+        cards = self.take.state().cards
+        seen = [name for name in self.crew.names if self.take.rig.camera(name).serial in cards]
+        for name, error in self.crew.each(self._look_at_card, seen)[1].items():
+            raise UserError(f"{name}: its card cannot be listed: {error}")
+
+    def _look_at_card(self, name: str) -> None:
+        """In the body's own thread. Raises CameraError."""
+        if line := self.take.note_card(name, self.crew.cameras[name].list_files()):
+            self.view.say(line, "warning")
+            for index in self.take.state().missing_steps():
+                self.view.set_step(index, "waiting")
+
     def _note_baselines(self) -> None:
         """What is on each card before the first exposure of this take: everything else that turns up is ours."""
-        state = self.take.state()
-        new = [name for name in self.crew.names if self.take.rig.camera(name).serial not in state.baseline]
+        cards = self.take.state().cards
+        new = [name for name in self.crew.names if self.take.rig.camera(name).serial not in cards]
         listed, errors = self.crew.each(lambda name: self.crew.cameras[name].list_files(), new)
         for name, error in errors.items():
             raise UserError(f"{name}: its card cannot be listed: {error}")
         for name, files in listed.items():
             serial = self.take.rig.camera(name).serial
-            self.take.log.append("baseline", camera=name, serial=serial, files=[[f.folder, f.name] for f in files])
+            self.take.log.append("baseline", camera=name, serial=serial, files=card_record(files))
+        self.crew.on_return = self._look_at_card
 
     def _step(self, index: int) -> Step:
         return next(step for step in self.steps if step.index == index)
@@ -211,27 +228,25 @@ class Session:
         names = {self.take.rig.camera(name).serial: name for name in self.crew.names}
         deleted, problems = 0, []
         for file in state.files:
-            if file.key in state.cleared or file.serial not in names:
+            if file.key in state.cleared or file.serial not in names or not state.in_body(file.key):
                 continue
             if wrong := verify_image(self.take.folder, file):
                 problems.append(f"data/{file.path} {wrong}; its original stays on the card")
                 continue
             name = names[file.serial]
-            _, errors = self.crew.each(lambda body, f=file: self._delete(body, f.card_folder, f.card_name), [name])
+            _, errors = self.crew.each(lambda body, f=file: self._delete(body, f.key), [name])
             if errors:
                 problems.append(f"{name}: {file.card_name} cannot be deleted: {errors[name]}")
                 continue
             deleted += 1
         return deleted, problems
 
-    def _delete(self, name: str, folder: str, card_name: str) -> None:
+    def _delete(self, name: str, key: CardKey) -> None:
         camera = self.crew.cameras[name]
         for listed in camera.list_files():
-            if (listed.folder, listed.name) == (folder, card_name):
+            if (listed.folder, listed.name) == (key.folder, key.name):
                 camera.delete(listed)
-                self.take.log.append(
-                    "cleared", serial=self.take.rig.camera(name).serial, card_folder=folder, card_name=card_name
-                )
+                self.take.log.append("cleared", serial=key.serial, card_folder=key.folder, card_name=key.name)
                 return
         raise CameraError("not_found", "it is not on the card any more", None)
 

@@ -27,6 +27,8 @@ class Crew:
         self.cameras: dict[str, Camera] = {}
         self.settings: dict[str, dict[str, str]] = {}
         self.identities: dict[str, CameraIdentity] = {}
+        self.on_return: Callable[[str], None] = lambda name: None
+        """Called in a body's own thread when it is connected again, before anything else is asked of it."""
         self._given_up: set[str] = set()
         self._threads = {
             name: ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"body-{name}") for name in self.names
@@ -115,6 +117,7 @@ class Crew:
             try:
                 self._open(name, timeout_s=max(2.0, min(8.0, give_up_s - time.monotonic())))
                 self.view.say(f"{name}: connected again")
+                self.on_return(name)
                 self._given_up.discard(name)
                 return
             except CameraError as failure:

@@ -36,6 +36,7 @@ def settle_open_press(take: Take, crew: Crew, box: SessionBox | None, step_of: C
                 "card_folder": file.folder,
                 "card_name": file.name,
                 "bytes": file.bytes,
+                "time_s": file.time_s,
                 "pressed_s": None,
                 "released_s": None,
                 "seen_s": None,

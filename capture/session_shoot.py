@@ -243,6 +243,7 @@ class Shooter:
                         "card_folder": file.folder,
                         "card_name": file.name,
                         "bytes": file.bytes,
+                        "time_s": file.time_s,
                         "pressed_s": press.started_s if press else None,
                         "released_s": press.ended_s if press else None,
                         "seen_s": round(time.monotonic(), 4),

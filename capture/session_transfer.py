@@ -9,6 +9,7 @@ from pathlib import Path
 from .camera_messages import CameraError, CardFile
 from .session_crew import Crew
 from .take import Take
+from .take_cards import CardKey
 from .take_state import Exposure
 
 TRIES = 5
@@ -24,7 +25,7 @@ class Transfers:
         self.failures: dict[str, str] = {}
         self.disk_error: str = ""
         self._gone: set[str] = set()
-        self._queued: set[tuple[str, str, str]] = set()
+        self._queued: set[CardKey] = set()
         self._futures: list[Future[None]] = []
         self._lock = threading.Lock()
 
@@ -33,14 +34,14 @@ class Transfers:
         for exposure in exposures:
             self._queue(exposure.camera, exposure.key, exposure.bytes, exposure)
 
-    def queue_strays(self, strays: list[tuple[str, str, str]]) -> None:
+    def queue_strays(self, strays: list[CardKey]) -> None:
         """Fetch frames that belong to no step."""
         names = {self.crew.rig.camera(name).serial: name for name in self.crew.names}
         for key in strays:
-            if key[0] in names:
-                self._queue(names[key[0]], key, 0, None)
+            if key.serial in names:
+                self._queue(names[key.serial], key, 0, None)
 
-    def _queue(self, name: str, key: tuple[str, str, str], size: int, exposure: Exposure | None) -> None:
+    def _queue(self, name: str, key: CardKey, size: int, exposure: Exposure | None) -> None:
         with self._lock:
             if key in self._queued:
                 return
@@ -59,8 +60,7 @@ class Transfers:
             for future in futures:
                 future.result()
 
-    def _fetch(self, name: str, key: tuple[str, str, str], size: int, exposure: Exposure | None) -> None:
-        _, folder, card_name = key
+    def _fetch(self, name: str, key: CardKey, size: int, exposure: Exposure | None) -> None:
         problem: CameraError | None = None
         for attempt in range(TRIES):
             if self.disk_error or name in self._gone:
@@ -68,7 +68,7 @@ class Transfers:
             try:
                 if not self.crew.alive(name):
                     self._find_again(name)
-                self._fetch_once(name, folder, card_name, size, exposure)
+                self._fetch_once(name, key, size, exposure)
                 return
             except CameraError as error:
                 problem = error
@@ -78,7 +78,7 @@ class Transfers:
                     break
                 if error.kind in ("wrong_camera", "in_use", "not_found"):
                     break
-                self.crew.view.say(f"{name}: {card_name}: {error}; trying again", "warning")
+                self.crew.view.say(f"{name}: {key.name}: {error}; trying again", "warning")
                 if error.kind == "lost" or not self.crew.alive(name) or attempt:
                     self._forget_worker(name)
                 time.sleep(0.2 * attempt)
@@ -100,19 +100,21 @@ class Transfers:
         if camera is not None:
             camera.kill()
 
-    def _fetch_once(self, name: str, folder: str, card_name: str, size: int, exposure: Exposure | None) -> None:
+    def _fetch_once(self, name: str, key: CardKey, size: int, exposure: Exposure | None) -> None:
         take, camera = self.take, self.crew.cameras[name]
+        if not take.state().in_body(key):
+            raise CameraError("not_found", f"the card with {key.name} is not in the body any more", None)
         if exposure is None:
-            path = take.path_for_stray(name, folder, card_name)
+            path = take.path_for_stray(name, key)
         else:
             path = take.path_for(exposure)
-        card_file = CardFile(folder, card_name, size, None)
+        card_file = CardFile(key.folder, key.name, size, None)
         if not size:
-            listed = [f for f in camera.list_files() if (f.folder, f.name) == (folder, card_name)]
+            listed = [f for f in camera.list_files() if (f.folder, f.name) == (key.folder, key.name)]
             if not listed:
-                raise CameraError("not_found", f"{card_name} is not on the card any more", None)
+                raise CameraError("not_found", f"{key.name} is not on the card any more", None)
             card_file = listed[0]
-        self.crew.view.camera(name, state=f"sending {card_name}")
+        self.crew.view.camera(name, state=f"sending {key.name}")
         started_s = time.monotonic()
 
         def progress(done: int) -> None:
@@ -125,9 +127,9 @@ class Transfers:
             "sha256": got.sha256,
             "bytes": got.bytes,
             "camera": name,
-            "serial": self.crew.rig.camera(name).serial,
-            "card_folder": folder,
-            "card_name": card_name,
+            "serial": key.serial,
+            "card_folder": key.folder,
+            "card_name": key.name,
             "seconds": round(got.seconds, 3),
             "settings": self.crew.settings.get(name, {}),
         }

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from .files import sha256_file, sync_folder, write_bytes, write_json
 from .plan import Shot
 from .rig import load_rig
 from .rig_models import Rig
+from .take_cards import CardKey, card_record
 from .take_log import TakeLog, read_log
 from .take_manifest import (
     TakeKind,
@@ -70,11 +71,12 @@ class Take:
         suffix = Path(exposure.card_name).suffix.lower() or ".raw"
         return self.data / "raw" / f"{self.plan[exposure.shot].stem}{attempt}{suffix}"
 
-    def path_for_stray(self, camera: str, card_folder: str, card_name: str) -> Path:
-        """Where a frame without a step is kept; the card's folder keeps equal names apart."""
-        place = re.sub(r"[^A-Za-z0-9]+", "-", card_folder).strip("-")
-        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", card_name).lstrip(".")
-        return self.data / "unassigned" / f"{camera}_{place}_{safe}"
+    def path_for_stray(self, camera: str, key: CardKey) -> Path:
+        """Where a frame without a step is kept; the card and its folder keep equal names apart."""
+        card = f"_card{key.card}" if key.card else ""
+        place = re.sub(r"[^A-Za-z0-9]+", "-", key.folder).strip("-")
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", key.name).lstrip(".")
+        return self.data / "unassigned" / f"{camera}{card}_{place}_{safe}"
 
     def note_stray(self, camera: str, file: CardFile) -> None:
         """Write into the log that a file on a body's card belongs to no step."""
@@ -85,6 +87,29 @@ class Take:
             card_folder=file.folder,
             card_name=file.name,
             bytes=file.bytes,
+            time_s=file.time_s,
+        )
+
+    def note_card(self, camera: str, listed: Sequence[CardFile]) -> str:
+        """Write into the log when the card in a body is not the one that was in it; returns what an operator should
+        know, or an empty text. Call at every connection of a body that has a baseline."""
+        serial = self.rig.camera(camera).serial
+        before = self.state()
+        cards = before.cards[serial]
+        card = cards.recognise(listed)
+        if card == cards.current:
+            return ""
+        back = card in cards.held
+        self.log.append("card", camera=camera, serial=serial, card=card, files=card_record(listed))
+        gone = [e for e in self.state().lost if e not in before.lost]
+        if not gone:
+            which = "an earlier card is back" if back else "another card, or a formatted one"
+            return f"{camera}: {which}; nothing is lost"
+        steps = ", ".join(map(str, sorted({e.step for e in gone})))
+        return (
+            f"{camera}: another card, or a formatted one: it does not hold the frames of step {steps}, which were not "
+            "fetched. Put the earlier card back and run `mesoface take resume`, or shoot these steps again; they count "
+            "as missing"
         )
 
     def close_files(self) -> None:

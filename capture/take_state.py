@@ -9,27 +9,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .plan import Shot
+from .take_cards import BodyCards, CardKey, Look, Place, listed_places
 from .take_log import Record
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """One exposure on a card that is known to belong to a shot."""
+    """One exposure on a card that is known to belong to a shot. `key`: which file on which card."""
 
     shot: int
     step: int
     attempt: int
     camera: str
-    serial: str
-    card_folder: str
-    card_name: str
+    key: CardKey
     bytes: int
     record: Record = field(repr=False)
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """Which file on which body's card."""
-        return self.serial, self.card_folder, self.card_name
+    def serial(self) -> str:
+        return self.key.serial
+
+    @property
+    def card_name(self) -> str:
+        return self.key.name
 
 
 @dataclass(frozen=True)
@@ -39,31 +41,38 @@ class FiledImage:
     path: str
     sha256: str
     bytes: int
-    serial: str
-    card_folder: str
-    card_name: str
+    key: CardKey
     shot: int | None
     attempt: int | None
     record: Record = field(repr=False)
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.serial, self.card_folder, self.card_name
+    def serial(self) -> str:
+        return self.key.serial
+
+    @property
+    def card_name(self) -> str:
+        return self.key.name
 
 
 @dataclass(frozen=True)
 class TakeState:
-    """See the module. `strays`: card files of this take that belong to no step. `baseline`: what was on each card."""
+    """See the module. `strays`: card files of this take that belong to no step. `cards`: what each body's cards held.
+
+    An exposure whose card was taken out (or formatted) before its file was fetched does not count while that card is
+    away: `lost` has those.
+    """
 
     plan: tuple[Shot, ...]
     attempts: dict[int, int]
     exposures: dict[int, tuple[Exposure, ...]]
     files: tuple[FiledImage, ...]
-    strays: tuple[tuple[str, str, str], ...]
-    baseline: dict[str, frozenset[tuple[str, str]]]
+    lost: tuple[Exposure, ...]
+    strays: tuple[CardKey, ...]
+    cards: dict[str, BodyCards]
     open_press: Record | None
     closed: bool
-    cleared: frozenset[tuple[str, str, str]]
+    cleared: frozenset[CardKey]
     kept: dict[str, str]
 
     def current(self, shot: int) -> tuple[Exposure, ...]:
@@ -87,21 +96,19 @@ class TakeState:
         filed = {file.key for file in self.files}
         return [e for shot in self.plan for e in self.current(shot.index) if e.key not in filed]
 
-    def strays_to_download(self) -> list[tuple[str, str, str]]:
-        """Card files of this take without a step that are not on disk yet: (serial, folder, name)."""
+    def strays_to_download(self) -> list[CardKey]:
+        """Files of this take without a step on the cards in the bodies that are not on disk yet."""
         filed = {file.key for file in self.files}
-        return [key for key in self.strays if key not in filed]
+        return [key for key in self.strays if key not in filed and self.in_body(key)]
 
-    def known(self, serial: str) -> set[tuple[str, str]]:
-        """(folder, name) of all files of a card that are accounted for."""
-        known = set(self.baseline.get(serial, ()))
-        known |= {(e.card_folder, e.card_name) for e in self._all_exposures() if e.serial == serial}
-        known |= {(folder, name) for s, folder, name in self.strays if s == serial}
-        return known | {(f.card_folder, f.card_name) for f in self.files if f.serial == serial}
+    def in_body(self, key: CardKey) -> bool:
+        """Is the card of this file the one that is in its body (as far as the log knows)?"""
+        return self.cards[key.serial].current == key.card
 
-    def _all_exposures(self) -> Iterable[Exposure]:
-        for exposures in self.exposures.values():
-            yield from exposures
+    def known(self, serial: str) -> set[Place]:
+        """All files of the card in a body that are accounted for."""
+        cards = self.cards.get(serial)
+        return set(cards.held[cards.current]) if cards else set()
 
     @property
     def complete(self) -> bool:
@@ -114,10 +121,10 @@ def take_state(plan: Sequence[Shot], records: Iterable[Record]) -> TakeState:
     attempts: dict[int, int] = {}
     exposed: dict[tuple[int, int], list[Exposure]] = {}
     void: set[tuple[int, int]] = set()
-    files: dict[tuple[str, str, str], FiledImage] = {}
-    strays: dict[tuple[str, str, str], None] = {}
-    baseline: dict[str, set[tuple[str, str]]] = {}
-    cleared: set[tuple[str, str, str]] = set()
+    files: dict[CardKey, FiledImage] = {}
+    strays: dict[CardKey, None] = {}
+    cards: dict[str, BodyCards] = {}
+    cleared: set[CardKey] = set()
     kept: dict[str, str] = {}
     open_press: Record | None = None
     closed = False
@@ -125,29 +132,34 @@ def take_state(plan: Sequence[Shot], records: Iterable[Record]) -> TakeState:
         event = record["event"]
         if event == "baseline":
             # A card seen again after a crash holds frames of this take by now: only the first listing is the baseline.
-            baseline.setdefault(record["serial"], {(folder, name) for folder, name in record["files"]})
+            if record["serial"] not in cards:
+                cards[record["serial"]] = BodyCards(held={0: listed_places(record["files"])})
+        elif event == "card":
+            cards[record["serial"]].change(record["card"], record["files"])
         elif event == "press":
             attempts[record["step"]] = record["attempt"] + 1
             open_press = record
         elif event == "exposed":
             open_press = None
             for entry in record["files"]:
-                exposure = _exposure(record, entry)
+                exposure = _exposure(record, entry, _put(cards, entry))
                 exposed.setdefault((exposure.step, exposure.attempt), []).append(exposure)
         elif event == "void":
             open_press = None
             void.add((record["step"], record["attempt"]))
         elif event == "stray":
-            strays.setdefault((record["serial"], record["card_folder"], record["card_name"]))
+            strays.setdefault(_put(cards, record))
         elif event == "file":
-            file = _filed(record)
+            file = _filed(record, cards[record["serial"]])
             files[file.key] = file
         elif event == "damaged":
-            files.pop((record["serial"], record["card_folder"], record["card_name"]), None)
+            files = {key: file for key, file in files.items() if file.path != record["path"]}
         elif event == "kept":
             kept[record["path"]] = record["sha256"]
         elif event == "cleared":
-            cleared.add((record["serial"], record["card_folder"], record["card_name"]))
+            body = cards[record["serial"]]
+            cleared.add(body.key(record["serial"], record["card_folder"], record["card_name"]))
+            body.drop(record["card_folder"], record["card_name"])
         elif event == "closed":
             closed = True
     counted: dict[int, tuple[Exposure, ...]] = {}
@@ -160,13 +172,20 @@ def take_state(plan: Sequence[Shot], records: Iterable[Record]) -> TakeState:
             strays.update(dict.fromkeys(e.key for e in older))
             counted[index] = tuple(e for e in exposures if e.shot == index)
     used = {e.key for exposures in counted.values() for e in exposures}
+    lost = tuple(
+        e
+        for exposures in counted.values()
+        for e in exposures
+        if e.key not in files and cards[e.key.serial].current != e.key.card
+    )
     return TakeState(
         plan=tuple(plan),
         attempts=attempts,
-        exposures=counted,
+        exposures={index: _there(exposures, lost) for index, exposures in counted.items()},
         files=tuple(files.values()),
+        lost=lost,
         strays=tuple(key for key in strays if key not in used),
-        baseline={serial: frozenset(names) for serial, names in baseline.items()},
+        cards=cards,
         open_press=open_press,
         closed=closed,
         cleared=frozenset(cleared),
@@ -174,28 +193,36 @@ def take_state(plan: Sequence[Shot], records: Iterable[Record]) -> TakeState:
     )
 
 
-def _exposure(record: Record, entry: dict[str, Any]) -> Exposure:
+def _there(exposures: tuple[Exposure, ...], lost: tuple[Exposure, ...]) -> tuple[Exposure, ...]:
+    """The files of a shot that are on disk or can be fetched: none when the RAW cannot, whatever became of the JPEG."""
+    return () if exposures[0] in lost else tuple(e for e in exposures if e not in lost)
+
+
+def _put(cards: dict[str, BodyCards], entry: Record) -> CardKey:
+    """Note a new frame on the card that was in its body at this line of the log."""
+    body = cards.setdefault(entry["serial"], BodyCards())
+    body.add(entry["card_folder"], entry["card_name"], Look(entry["bytes"], entry.get("time_s")))
+    return body.key(entry["serial"], entry["card_folder"], entry["card_name"])
+
+
+def _exposure(record: Record, entry: dict[str, Any], key: CardKey) -> Exposure:
     return Exposure(
         shot=entry["shot"],
         step=record["step"],
         attempt=record["attempt"],
         camera=entry["camera"],
-        serial=entry["serial"],
-        card_folder=entry["card_folder"],
-        card_name=entry["card_name"],
+        key=key,
         bytes=entry["bytes"],
         record={**{k: v for k, v in record.items() if k != "files"}, **entry},
     )
 
 
-def _filed(record: Record) -> FiledImage:
+def _filed(record: Record, body: BodyCards) -> FiledImage:
     return FiledImage(
         path=record["path"],
         sha256=record["sha256"],
         bytes=record["bytes"],
-        serial=record["serial"],
-        card_folder=record["card_folder"],
-        card_name=record["card_name"],
+        key=body.key(record["serial"], record["card_folder"], record["card_name"]),
         shot=record.get("shot"),
         attempt=record.get("attempt"),
         record=record,

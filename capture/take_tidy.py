@@ -27,8 +27,8 @@ def set_aside(take: Take) -> list[str]:
             "damaged",
             path=file.path,
             serial=file.serial,
-            card_folder=file.card_folder,
-            card_name=file.card_name,
+            card_folder=file.key.folder,
+            card_name=file.key.name,
             problem=wrong,
         )
     listed = {file.path for file in take.state().files}

@@ -1,6 +1,5 @@
 """The demo's virtual people: rendered with exact truth, then shot by the simulated rig over its real protocols."""
 
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
@@ -75,10 +74,10 @@ def _take(sessions: Path, scan: Path, person: Person, plan: DemoPlan) -> Path:
     rig = load_rig(path)
     source = f"frames of {scan.name}/scan.json, sha256 {sha256_file(scan / 'scan.json')}"
     begun = _begun(sessions, source)
-    if begun is not None and read_quality(begun) is not None:
+    if begun is not None and read_quality(begun) is not None and verify_take(begun).status == "complete":
         return begun
     with VirtualRig.start(SimulatedStudio(path, (RenderedFolder(scan, shot_plan(rig)),))) as virtual:
-        if begun is not None:  # complete, but not judged
+        if begun is not None:
             with opened_take(begun) as take:
                 result = run_session(take, virtual.connections, live=False)
         else:
@@ -94,15 +93,11 @@ def _take(sessions: Path, scan: Path, person: Person, plan: DemoPlan) -> Path:
 
 
 def _begun(sessions: Path, source: str) -> Path | None:
-    """The complete take of a scan. One that was interrupted is removed: its simulated bodies are gone with the frames
-    on their cards, and new ones number theirs from 1 again."""
+    """The take of a scan; one that was interrupted is continued, on simulated bodies with new cards."""
     for folder in takes_in(sessions) if sessions.is_dir() else ():
-        manifest, _, state = read_take(folder)
-        if manifest.notes != source:
-            continue
-        if state.complete and verify_take(folder).status in ("complete", "closed"):
+        manifest, _, _ = read_take(folder)
+        if manifest.notes == source:
             return folder
-        shutil.rmtree(folder)
     return None
 
 

@@ -145,7 +145,8 @@ def clear_cards(take: Path, *, yes: bool = False, virtual: bool = False) -> int:
         On the simulated rig of `mesoface studio serve`.
     """
     with opened_take(take) as opened, _running(virtual) as rig:
-        files = [f for f in opened.state().files if f.key not in opened.state().cleared]
+        state = opened.state()
+        files = [f for f in state.files if f.key not in state.cleared and state.in_body(f.key)]
         if not files:
             console.print("no frame of this take is left on the cards")
             return 0

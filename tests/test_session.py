@@ -201,7 +201,7 @@ def test_nothing_leaves_a_card_unasked_and_only_verified_frames_then(tmp_path, r
         cards = rig.command("cards")
         state = take.state()
         on_cards = {(f["folder"], f["name"]) for files in cards.values() for f in files}
-        assert {(f.card_folder, f.card_name) for f in state.files} <= on_cards
+        assert {(f.key.folder, f.key.name) for f in state.files} <= on_cards
         altered = take.data / "raw" / f"{take.plan[3].stem}.cr2"
         altered.write_bytes(b"z" * altered.stat().st_size)
         with Session(take, rig.connections, SessionView()) as session:

@@ -110,7 +110,7 @@ def test_void_exposures_do_not_count_but_are_kept(tmp_path):
         take.log.append("void", step=1, attempt=0, reason="no light")
         state = take.state()
         assert 1 in state.missing_steps() and state.attempts[1] == 1
-        assert state.strays_to_download() == [(files[0]["serial"], files[0]["card_folder"], files[0]["card_name"])]
+        assert state.strays_to_download() == [(files[0]["serial"], 0, files[0]["card_folder"], files[0]["card_name"])]
 
 
 def test_a_later_attempt_replaces_an_earlier_one(tmp_path):
