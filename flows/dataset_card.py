@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,21 @@ def _basis_parts(folder: Path) -> str:
     )
 
 
+def pooled_agreement(judged: Sequence[Mapping[str, float]]) -> tuple[float, float, float]:
+    """(gain, correlation, rms error in micrometres) of several scans as if their texels were one sample, each scan
+    weighing the same; from each scan's `gain`, `correlation`, `error_um` and `true_um`."""
+    true_um2 = np.array([truth["true_um"] ** 2 for truth in judged])
+    gains = np.array([truth["gain"] for truth in judged])
+    error_um2 = np.array([truth["error_um"] ** 2 for truth in judged])
+    product_um2 = gains * true_um2
+    found_um2 = error_um2 + 2 * product_um2 - true_um2
+    return (
+        float(product_um2.sum() / true_um2.sum()),
+        float(product_um2.sum() / np.sqrt(true_um2.sum() * found_um2.sum())),
+        float(np.sqrt(error_um2.mean())),
+    )
+
+
 def _registration_parts(registrations: Mapping[str, Mapping[str, Any]]) -> str:
     if not registrations:
         return ""
@@ -184,6 +199,13 @@ def _registration_parts(registrations: Mapping[str, Mapping[str, Any]]) -> str:
                 *(str(truth.get(key, "")) for key in ("correspondence_median_mm", "gain", "correlation", "error_um")),
             ]
         )  # fmt: skip
+    judged = [facts["truth"] for facts in registrations.values() if "truth" in facts]
+    if len(judged) > 1:
+        gain, correlation, error_um = pooled_agreement(judged)
+        middle_mm = float(np.median([truth["correspondence_median_mm"] for truth in judged]))
+        rows.append(
+            ["all together", "", "", "", f"{middle_mm:.3f}", f"{gain:.3f}", f"{correlation:.4f}", f"{error_um:.2f}"]
+        )
     header = (
         "scan", "landmarks, mm", "off the depth, mm", "valid", "correspondence, mm", "gain 1-8 mm", "correlation",
         "error, um",
