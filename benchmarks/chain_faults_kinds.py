@@ -105,7 +105,7 @@ def random_moment(
 ) -> Callable[[subprocess.Popen], None]:
     """Waits for a moment of a run: at any time, or shortly after a new stage or file has been begun."""
     events = ("scans/*/.*.part", "scans/wild/*", "datasets/*/*", "datasets/*/.*", "run/*", "results/*")
-    after_s, nth, delay_s = chance.uniform(0.1, 1.0) * seconds, chance.randint(1, 4), chance.choice((0, 0.01, 0.1, 1.0))
+    after_s, nth, delay_s = chance.uniform(0.1, 1.0) * seconds, chance.randint(1, 3), chance.choice((0, 0.01, 0.1, 1.0))
 
     def wait(process: subprocess.Popen) -> None:
         began, known, new = time.monotonic(), set(_present(results, events)), 0

@@ -12,7 +12,7 @@ from .camera_model import PinholeCamera
 from .colmap_text import write_colmap_text
 from .develop import develop
 from .errors import UserError
-from .files import atomic_path, write_text
+from .files import atomic_path, write_bytes, write_text
 from .image_files import srgb_from_linear, write_png, write_tiff
 from .plan import Shot
 from .raw import read_raw
@@ -113,6 +113,7 @@ def _developed(path: Path) -> np.ndarray:
 def _write_jpeg(path: Path, rgb: np.ndarray) -> None:
     import cv2
 
-    with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 95]):
-            raise OSError(f"{path}: cannot write JPEG")
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    if not done:
+        raise ValueError(f"{path}: {rgb.shape} {rgb.dtype} cannot be a JPEG")
+    write_bytes(path, data.tobytes())

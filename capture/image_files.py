@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 
 from .errors import UserError
-from .files import atomic_path
+from .files import atomic_path, write_bytes
 
 
 def write_tiff(path: str | Path, image: np.ndarray, *, compress: bool = True, **description: Any) -> None:
@@ -74,9 +74,10 @@ def _description(handle: tifffile.TiffFile) -> dict[str, Any]:
 def write_png(path: str | Path, image: np.ndarray) -> None:
     """Write (H, W) or (H, W, 3) RGB uint8 or uint16 as PNG, atomically."""
     pixels = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image)
-    with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), pixels):
-            raise OSError(f"{path}: cannot write PNG")
+    done, data = cv2.imencode(".png", pixels)
+    if not done:
+        raise ValueError(f"{path}: {pixels.shape} {pixels.dtype} cannot be a PNG")
+    write_bytes(path, data.tobytes())  # a full disk is told by the system; imwrite would only say no
 
 
 def srgb_from_linear(linear: np.ndarray) -> np.ndarray:

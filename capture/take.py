@@ -8,7 +8,6 @@ sessions/S012_smile_20260301T101500Z/
     bagit.txt  manifest-sha256.txt ...         once closed: a BagIt bag (RFC 8493)
 """
 
-import errno
 import fcntl
 import json
 import os
@@ -19,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .camera_messages import CardFile
-from .errors import UserError
+from .errors import REFUSALS, UserError
 from .files import sha256_file, sync_folder, write_bytes, write_json
 from .plan import Shot
 from .rig import load_rig
@@ -265,15 +264,7 @@ def takes_in(sessions: Path) -> list[Path]:
 
 def reason(error: OSError) -> str:
     """An operating system's refusal in words an operator can act on."""
-    words = {
-        errno.ENOSPC: "the disk is full",
-        errno.EDQUOT: "the disk quota is used up",
-        errno.EFBIG: "the file would be larger than is allowed here",
-        errno.EROFS: "the disk is read-only",
-        errno.EACCES: "no permission to write",
-        errno.ENOTDIR: "a part of the path is a file, not a folder",
-    }
-    return words.get(error.errno or 0, error.strerror or str(error))
+    return REFUSALS.get(error.errno or 0, error.strerror or str(error))
 
 
 def _new_folder(sessions: Path, name: str) -> Path:

@@ -30,7 +30,7 @@ TRANSIENT = (CameraError, BoxError, WriteError, OSError)
 """A device or a disk may do better next time. Nothing else is tried again: the same numbers give the same error."""
 FINAL = {
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT,
-    errno.EROFS, errno.ENAMETOOLONG,
+    errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG,
 }  # fmt: skip
 DECISIONS = ("reshoot", "keep", "stop")
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from ..capture.errors import UserError
+from ..capture.errors import REFUSALS, UserError
 from .command_tree import all_commands
 from .run_log import RunLog, run_log
 from .settings import Settings, load_settings
@@ -101,16 +101,28 @@ def _run(
         return MISTAKE
     except KeyboardInterrupt:
         return _interrupted(log, errors)
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            return _defect(error, log, errors)
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "mend that and run the same command again: every finished file is kept"
+        errors.print(f"[bold red]error:[/] {escape(f'{where}{REFUSALS[error.errno]}; {advice}')}")
+        log.error(error, whole=True)
+        return MISTAKE
     except Exception as error:
         if _is_interruption(error):
             return _interrupted(log, errors)
-        log.error(error, whole=True)
-        what = " ".join(str(error).split())
-        if log.path is None:
-            errors.print(escape("".join(traceback.format_exception(error))))
-        where = f"the whole story is in {log.path}" if log.path else "the whole story is above; no log was written"
-        errors.print(f"[bold red]defect:[/] {escape(f'{type(error).__name__}: {what}; {where}')}")
-        return DEFECT
+        return _defect(error, log, errors)
+
+
+def _defect(error: Exception, log: RunLog, errors: Console) -> int:
+    log.error(error, whole=True)
+    what = " ".join(str(error).split())
+    if log.path is None:
+        errors.print(escape("".join(traceback.format_exception(error))))
+    where = f"the whole story is in {log.path}" if log.path else "the whole story is above; no log was written"
+    errors.print(f"[bold red]defect:[/] {escape(f'{type(error).__name__}: {what}; {where}')}")
+    return DEFECT
 
 
 def _interrupted(log: RunLog, errors: Console) -> int:

@@ -31,6 +31,11 @@ def match_features(
     reader.camera_model = "PINHOLE"
     reader.mask_path = root / "masks"
     pycolmap.set_random_seed(seed)
+    with pycolmap.Database.open(database_path):
+        pass  # makes the file
+    # Extraction in several threads would number the images as they finish, and the points depend on the numbers.
+    for name in sorted(cameras):
+        pycolmap.import_images(database_path, root / "images", pycolmap.CameraMode.PER_IMAGE, [name], reader)
     pycolmap.extract_features(
         database_path, root / "images", list(cameras), pycolmap.CameraMode.PER_IMAGE,
         reader_options=reader, extraction_options=extraction, device=pycolmap.Device.cpu,

@@ -13,7 +13,8 @@ FUSION_OPTIONS = {
 }  # fmt: skip
 """COLMAP's defaults are for fifty and more photos, and let points be 10 mm apart at 1 m. With several threads the cloud
 differs from run to run."""
-POISSON_OPTIONS = {"depth": 8, "trim": 8.0, "color": True}
+POISSON_OPTIONS = {"depth": 8, "trim": 8.0, "color": True, "num_threads": 1}
+"""One thread for the same reason."""
 
 
 @dataclass(frozen=True)

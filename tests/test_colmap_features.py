@@ -1,5 +1,6 @@
 """COLMAP's features and structure from motion on a textured ball cap, whose cameras are known exactly."""
 
+import sqlite3
 from dataclasses import replace
 
 import numpy as np
@@ -38,6 +39,14 @@ def test_tracks_are_pixels_of_one_point(job):
     # half a pixel between COLMAP's convention and ours would show
     assert np.nanmedian(off) < 0.3
     assert np.abs(np.nanmedian(projected - matches.pixels[both, other], axis=0)).max() < 0.1
+
+
+def test_images_are_numbered_by_name_and_not_by_speed(job):
+    """Points depend on the numbers of the images; extraction in threads would give them as images finish."""
+    _, views, folder, _ = job
+    with sqlite3.connect(folder / "database.db") as database:
+        names = [name for (name,) in database.execute("select name from images order by image_id")]
+    assert names == sorted(f"{name}.png" for name in views)
 
 
 def test_known_poses_triangulate_onto_the_surface(job):

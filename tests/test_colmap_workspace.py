@@ -131,6 +131,14 @@ def test_seed_points_join_all_views(dense: Path):
     assert model.compute_mean_reprojection_error() < 0.01
 
 
+def test_the_same_workspace_gives_the_same_bytes(dense: Path):
+    found = []
+    for _ in range(2):
+        cloud, mesh = fuse_workspace(dense), mesh_cloud(dense)
+        found.append((cloud.path.read_bytes(), mesh.path.read_bytes()))
+    assert found[0] == found[1]
+
+
 def test_meshing_gives_the_surface(dense: Path):
     if not (dense / "fused.ply").exists():
         fuse_workspace(dense)

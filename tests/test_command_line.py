@@ -1,5 +1,6 @@
 """The command line as one whole: every command explains itself, options look alike, settings, exit codes, logs."""
 
+import errno
 import json
 import re
 import shlex
@@ -177,6 +178,23 @@ def test_defect_is_one_line_and_its_traceback_in_the_log(state: Path, monkeypatc
     assert main(["doctor", "--no-log"]) == 70
     assert "Traceback" in capsys.readouterr().err, "where no log has it, the screen does"
     assert len(list(state.iterdir())) == 1
+
+
+def test_full_disk_is_a_message_and_not_a_defect(state: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "scans/first/albedo.tif")
+
+    monkeypatch.setattr("mesoface.flows.doctor.diagnose", full)
+    assert main(["doctor"]) == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.startswith("error: scans/first/albedo.tif: the disk is full; mend that and run the same command again")
+    assert "Traceback" in next(state.iterdir()).read_text()
+
+    def odd() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("mesoface.flows.doctor.diagnose", odd)
+    assert main(["doctor"]) == 70
 
 
 def test_log_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
