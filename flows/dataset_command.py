@@ -43,7 +43,7 @@ def build(
     calibration: Path | None = None,
     face_model: str = "procedural",
     size: int = 2048,
-    patch: int = 256,
+    patch: int | None = None,
     count: int = 28,
     texture: Literal["diffuse", "uniform"] = "diffuse",
     landmarks: Path | None = None,
@@ -89,7 +89,7 @@ def build(
     size
         Side of the UV maps in texels.
     patch
-        Side of a patch in texels.
+        Side of a patch in texels; without it an eighth of the map, as the paper's 256 of 2048.
     count
         Patches of a scan.
     texture
@@ -118,8 +118,8 @@ def build(
     registration = with_regions(
         RegistrationOptions(size=size, texture=texture), lips=lips, brows=brows, eyelids=eyelids
     )
+    patch = patch_side(size, patch, count)
     sampling = SamplingOptions(patch=patch, count=count, regions=registration.regions)
-    _check_sizes(size, patch, count)
     split_shares = parse_shares(shares)
     names = [path.resolve().name for path in sources]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
@@ -300,12 +300,15 @@ def _facts(index: DatasetIndex, split: Mapping[str, Sequence[str]]) -> dict[str,
     }  # fmt: skip
 
 
-def _check_sizes(size: int, patch: int, count: int) -> None:
+def patch_side(size: int, patch: int | None, count: int) -> int:
+    """Side of a patch in texels, by default an eighth of the map. Raises UserError for numbers that make no sense."""
+    patch = size // 8 if patch is None else patch
     if not 128 <= size <= 8192 or not 16 <= patch <= size or not 1 <= count <= 10000:
         raise UserError(
             f"--size {size}, --patch {patch}, --count {count}: expected 128 to 8192 texels, patches of 16 texels up to "
             "the size, and 1 to 10000 of them"
         )
+    return patch
 
 
 def parse_shares(text: str) -> dict[str, float]:

@@ -136,7 +136,10 @@ def run_patches(
             raise UserError(f"{uv_folder}: maps of {maps.size} texels, expected {used.charts.size}; build them again")
         places = scan_places(maps, options, seed)
         if not places:
-            raise UserError(f"{uv_folder}: no place for a patch of {options.patch} texels; too little of it is valid")
+            raise UserError(
+                f"{uv_folder}: no place for a patch of {options.patch} texels; too little of it is valid. "
+                "Smaller patches (--patch), or a scan in which more of the face is seen sharply"
+            )
         patches = list(cut_scan_patches(maps, used.area, places, options, seed))
         attributes = patch_attributes(maps, options, patches)
         write_shard(folder / PATCHES_FILE, "scan", options.patch, len(patches), patches, attributes)

@@ -73,7 +73,7 @@ def build_dataset(
     wild_licence: str = "",
     min_face: int = LEAST_FACE_PX,
     size: int = 2048,
-    patch: int = 256,
+    patch: int | None = None,
     count: int = 28,
     features: bool = True,
     seed: int = 0,
@@ -104,7 +104,7 @@ def build_dataset(
     size
         Side of the UV maps in texels.
     patch
-        Side of a patch in texels.
+        Side of a patch in texels; without it an eighth of the map, as the paper's 256 of 2048.
     count
         Patches of a scan.
     features
@@ -116,7 +116,8 @@ def build_dataset(
     """
     settings = dict(
         calibration=calibration, face_model=face_model, wild=wild, wild_licence=wild_licence, min_face=min_face,
-        size=size, patch=patch, count=count, features=features, seed=seed, shares=shares,
+        size=size, patch=dataset_command.patch_side(size, patch, count), count=count, features=features, seed=seed,
+        shares=shares,
     )  # fmt: skip
     done, failures = _make_patches(run, sources, scans, settings)
     _assemble(run, sources, out, scans, settings)
@@ -137,7 +138,7 @@ def regenerate_all(
     wild_licence: str = "",
     min_face: int = LEAST_FACE_PX,
     size: int = 2048,
-    patch: int = 256,
+    patch: int | None = None,
     count: int = 28,
     features: bool = True,
     seed: int = 0,
@@ -179,7 +180,7 @@ def regenerate_all(
     size
         Side of the UV maps in texels.
     patch
-        Side of a patch in texels.
+        Side of a patch in texels; without it an eighth of the map, as the paper's 256 of 2048.
     count
         Patches of a scan.
     features
@@ -201,7 +202,8 @@ def regenerate_all(
             run.step("last version", bring_last_version, address, versions, name)
     settings = dict(
         calibration=calibration, face_model=face_model, wild=wild, wild_licence=wild_licence, min_face=min_face,
-        size=size, patch=patch, count=count, features=features, seed=seed, shares=shares,
+        size=size, patch=dataset_command.patch_side(size, patch, count), count=count, features=features, seed=seed,
+        shares=shares,
     )  # fmt: skip
     done, failures = _make_patches(run, sources, scans, settings)
     failures = {**left_out, **failures}

@@ -11,6 +11,7 @@ from mesoface.dataset.dataset_index import read_index
 from mesoface.dataset.patch_shards import ShardReader
 from mesoface.dataset.uv_maps import read_uv_maps
 from mesoface.flows.cli import main
+from mesoface.flows.dataset_command import patch_side
 from mesoface.reconstruct.landmark_files import write_landmark_json
 from mesoface.reconstruct.landmarks import Landmarks
 from mesoface.reconstruct.scan_source import open_scan
@@ -133,6 +134,7 @@ def test_damage_and_mistakes(built, tmp_path, tiny_scan, capsys):
     assert "scan-000.h5: its contents are not" in told(capsys)
     assert main([*command[:3], str(tiny_scan), *command[3:]]) == 2
     assert "its own: rename a folder" in told(capsys)
+    assert patch_side(2048, None, 28) == 256 and patch_side(1024, None, 28) == 128 and patch_side(1024, 64, 28) == 64
     assert main(["dataset", "build", str(tiny_scan), "--out", str(tmp_path / "x"), "--patch", "4"]) == 2
     assert "patches of 16 texels up" in told(capsys)
     without = [part for part in command if part not in ("--wild-licence", "public domain")]
