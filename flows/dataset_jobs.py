@@ -1,13 +1,9 @@
 """One scan after another, or several at once, through all stages up to its patches."""
 
-import ctypes
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
@@ -22,12 +18,12 @@ from ..reconstruct.detail import DetailOptions
 from ..reconstruct.face_load import load_face_model
 from ..reconstruct.geometry import GeometryOptions
 from ..reconstruct.scan_source import open_scan
+from ..reconstruct.worker_pool import worker_pool
 from .dataset_stages import PATCHES_FILE, ModelInUse, model_in_use, run_patches, run_uv
 from .proxy_command import weights_of
 from .reconstruct_command import run_reconstruction
 
 console = Console()
-PR_SET_PDEATHSIG = 1
 WORKER_MB = 2500
 """Peak memory of one scan at 2048 texels, reconstruction included, up to 24 MP."""
 
@@ -108,17 +104,6 @@ def run_jobs(jobs: Sequence[ScanJob], workers: int) -> tuple[list[Path], dict[st
             for future in as_completed(running):
                 take(running[future], future.result)
     return done, dict(sorted(failures.items())), sorted(told)
-
-
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that end with this one, however it ends: a killed build must not go on writing stages."""
-    return ProcessPoolExecutor(workers, get_context("fork"), initializer=_end_with, initargs=(os.getpid(),))
-
-
-def _end_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was killed before the line above
-        os._exit(1)
 
 
 def worker_count(workers: int, memory_mb: int | None) -> int:

@@ -19,6 +19,7 @@ from ..dataset.uv_maps import UvMaps
 from ..dataset.virtual_faces import VirtualFaceOptions, random_expressions, virtual_pictures
 from ..dataset.wild_patches import cut_wild_patches
 from ..reconstruct.face_load import load_face_model
+from ..reconstruct.worker_pool import worker_pool
 from .dataset_basis import fit_basis, train_count
 from .dataset_card import write_card
 from .dataset_command import parse_shares, print_counts
@@ -109,9 +110,9 @@ def virtual(
                 made += _face_stage(*job, used=used)
                 progress.advance(task)
         else:
-            from concurrent.futures import ProcessPoolExecutor, as_completed
+            from concurrent.futures import as_completed
 
-            with ProcessPoolExecutor(workers) as pool:
+            with worker_pool(workers) as pool:
                 for future in as_completed([pool.submit(_face_stage, *job) for job in arguments]):
                     made += future.result()
                     progress.advance(task)

@@ -1,18 +1,16 @@
 """The demo's one progress display, and its two worker processes."""
 
 import io
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, redirect_stdout
-from multiprocessing import active_children
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from .dataset_jobs import worker_pool
+from ..reconstruct.worker_pool import worker_pool
 
 WORKERS = 2
 Shown = Callable[[str, int, int], None]
@@ -71,22 +69,11 @@ def clock(seconds: float) -> str:
 def crew() -> Iterator[ProcessPoolExecutor]:
     """Worker processes for the whole demo; an interruption ends them at once, their stages are never half-written.
 
-    They are forked here and now, before libraries start threads in this process: what is forked later may hang. They
-    don't hear Ctrl-C themselves, or each of them would tell its own story.
+    They are forked here and now, before libraries start threads in this process: what is forked later may hang.
     """
     with worker_pool(WORKERS) as pool:
-        try:
-            heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-            try:
-                pool.submit(len, ()).result()
-            finally:
-                signal.signal(signal.SIGINT, heard)
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in active_children():
-                child.terminate()
-            raise
+        pool.submit(len, ()).result()
+        yield pool
 
 
 def in_parallel(

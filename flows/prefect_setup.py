@@ -22,7 +22,7 @@ from pathlib import Path
 from ..capture.errors import UserError
 from ..capture.files import write_json
 from ..reconstruct.landmark_models import data_folder
-from .dataset_jobs import PR_SET_PDEATHSIG
+from ..reconstruct.worker_pool import PR_SET_PDEATHSIG
 
 HOST = "127.0.0.1"
 PORT = 4200

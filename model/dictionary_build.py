@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..capture.errors import UserError
 from ..capture.files import atomic_path, sha256_file, write_json
+from ..reconstruct.worker_pool import worker_pool
 from .appearance_features import SHIPPED as SHIPPED_REGRESSORS
 from .appearance_features import aligned_face, description, load_regressors
 from .emotion_net import FACE_PX, describe, load_emotion_net
@@ -137,9 +137,7 @@ def _made(folder: Path, options: DictionaryOptions, todo: list[tuple[int, int]],
             assert tools is not None
             yield tools.write(folder, first, count)
         return
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (options,)) as pool:
+    with worker_pool(workers, "spawn", _prepare, (options,)) as pool:
         yield from pool.map(_write, [folder] * len(todo), *zip(*todo, strict=True))
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -200,7 +201,7 @@ def test_leftovers_of_killed_builds_go(tmp_path):
 
 def test_workers_end_with_a_killed_build():
     script = (
-        "import os, time\nfrom mesoface.flows.dataset_jobs import worker_pool\n"
+        "import os, time\nfrom mesoface.reconstruct.worker_pool import worker_pool\n"
         "with worker_pool(2) as pool:\n"
         "    print(*{pool.submit(os.getpid).result() for _ in range(2)}, flush=True)\n"
         "    pool.submit(time.sleep, 60)\n    time.sleep(60)\n"
@@ -215,6 +216,32 @@ def test_workers_end_with_a_killed_build():
     while any(running(pid) for pid in workers) and time.monotonic() < end:
         time.sleep(0.02)
     assert workers and not any(running(pid) for pid in workers)
+
+
+def test_ctrl_c_ends_workers_and_what_waits_for_them(tmp_path):
+    """Five pieces of work of two seconds for two workers, interrupted in the first: none is done, none begun later."""
+    script = (
+        "import os, sys, time\nfrom pathlib import Path\n"
+        "from mesoface.reconstruct.worker_pool import worker_pool\n"
+        "def work(number):\n"
+        "    Path(sys.argv[1], f'begun{number}').touch()\n    time.sleep(2)\n"
+        "    Path(sys.argv[1], f'done{number}').touch()\n"
+        "with worker_pool(2) as pool:\n"
+        "    print(*{pool.submit(os.getpid).result() for _ in range(2)}, flush=True)\n"
+        "    for future in [pool.submit(work, number) for number in range(5)]:\n        future.result()\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    build = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert build.stdout is not None
+    build.stdout.readline()
+    end = time.monotonic() + 20
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    os.killpg(build.pid, signal.SIGINT)  # as a terminal does: to all of them
+    _, errors = build.communicate(timeout=20)
+    assert errors.count("KeyboardInterrupt") == 1, "the workers say nothing"
+    time.sleep(2.5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun0", "begun1"]
 
 
 def running(pid: int) -> bool:
