@@ -121,6 +121,8 @@ class Crew:
                 self._given_up.discard(name)
                 return
             except CameraError as failure:
+                if name in self.cameras:  # opened, and lost again while its card was looked at
+                    self.cameras.pop(name).kill()
                 if failure.kind in ("wrong_camera", "setting", "in_use") or time.monotonic() > give_up_s:
                     self.view.camera(name, state="lost")
                     self._given_up.add(name)
