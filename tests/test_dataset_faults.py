@@ -221,7 +221,8 @@ def test_workers_end_with_a_killed_build():
 def test_ctrl_c_ends_workers_and_what_waits_for_them(tmp_path):
     """Five pieces of work of two seconds for two workers, interrupted in the first: none is done, none begun later."""
     script = (
-        "import os, sys, time\nfrom pathlib import Path\n"
+        "import os, signal, sys, time\nfrom pathlib import Path\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # jobs in the background are born deaf to it
         "from mesoface.reconstruct.worker_pool import worker_pool\n"
         "def work(number):\n"
         "    Path(sys.argv[1], f'begun{number}').touch()\n    time.sleep(2)\n"
