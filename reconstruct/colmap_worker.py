@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from .colmap_feature_steps import map_incrementally, match_features, triangulate
+from .worker_pool import end_with_parent
 
 
 def fuse(workspace: str, output: str, options: dict[str, Any], input_type: str = "geometric") -> dict[str, Any]:
@@ -61,5 +62,6 @@ STEPS = {
 }
 
 if __name__ == "__main__":
+    end_with_parent()
     result = STEPS[sys.argv[1]](**json.load(sys.stdin))
     sys.stdout.write("\n" + json.dumps(result) + "\n")

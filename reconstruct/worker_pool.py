@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -38,9 +39,16 @@ def worker_pool(
         pool.shutdown()
 
 
+def end_with_parent() -> None:
+    """Let the system kill this process when the one that started it ends, however it ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _begin(parent: int, prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
+    # It warns of OpenMP in forked processes; unpacking, all that is asked of it, starts no threads (seen on DNG).
+    warnings.filterwarnings("ignore", "rawpy is being used in a process created by multiprocessing", RuntimeWarning)
     if parent and os.getppid() != parent:  # it was killed before the line above
         os._exit(1)
     if prepare is not None:

@@ -218,6 +218,29 @@ def test_workers_end_with_a_killed_build():
     assert workers and not any(running(pid) for pid in workers)
 
 
+def test_a_colmap_step_ends_with_a_killed_build():
+    """It waits for its arguments from our end of the pipe, which stays open: only the parent's death can end it."""
+    script = (
+        "import subprocess, sys\n"
+        "step = subprocess.Popen([sys.executable, '-m', 'mesoface.reconstruct.colmap_worker', 'devices'])\n"
+        "print(step.pid, flush=True)\nstep.wait()\n"
+    )
+    command = [sys.executable, "-c", script]
+    build = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert build.stdout is not None and build.stdin is not None
+    step = int(build.stdout.readline())
+    time.sleep(3)
+    assert running(step)
+    build.kill()
+    build.wait()
+    end = time.monotonic() + 10
+    while running(step) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not running(step)
+    build.stdin.close()
+    build.stdout.close()
+
+
 def test_ctrl_c_ends_workers_and_what_waits_for_them(tmp_path):
     """Five pieces of work of two seconds for two workers, interrupted in the first: none is done, none begun later."""
     script = (
